@@ -1,0 +1,163 @@
+"""What a patch is: pure data, nothing that acts.
+
+``Patch`` → one ``ModulePatch`` a module → one change a function, class attribute or module attribute, as
+``klp_patch`` → ``klp_object`` → ``klp_func`` in Linux livepatch. A patch comes from the builder, with the old and
+new source of each module, or from hand-written pairs of functions (:meth:`Patch.replace`), or from both.
+
+A function inside a source file is named by a :class:`CodeRef`: its ``co_qualname``, its ``co_firstlineno`` (the line
+of the first decorator if it has any) and, where a line holds several of that name, its index among them. This names
+the same function whichever Python compiles the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRef:
+    """One function in a source file."""
+
+    qualname: str
+    line: int
+    index: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.qualname}:{self.line}" + (f"#{self.index}" if self.index else "")
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionChange:
+    """The function ``old`` of the old source gets the code of the function ``new`` of the new source.
+
+    ``old`` is an outermost function: at module level or in a class body. What is nested in it follows by itself.
+    ``defaults``, ``kwdefaults`` and ``annotations`` are source text of expressions to be evaluated in the module's
+    namespace (a tuple display, a dict display, a dict display), or ``None`` where they did not change. Empty
+    ones are written ``"()"`` and ``"{}"``.
+    """
+
+    old: CodeRef
+    new: CodeRef
+    defaults: str | None = None
+    kwdefaults: str | None = None
+    annotations: str | None = None
+
+    @property
+    def target(self) -> str:
+        return self.old.qualname
+
+
+@dataclass(frozen=True, slots=True)
+class NewFunction:
+    """A function of the new source that the old one does not have, at module level or in an existing class.
+
+    ``decorators`` are source text of expressions, outermost first, as written. ``defaults`` and ``kwdefaults`` are
+    displays as in :class:`FunctionChange`, ``""`` for none.
+    """
+
+    new: CodeRef
+    defaults: str = ""
+    kwdefaults: str = ""
+    annotations: str = ""
+    decorators: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> str:
+        return self.new.qualname
+
+
+@dataclass(frozen=True, slots=True)
+class ValueChange:
+    """A module constant (``owner == ""``) or class attribute whose value changed or is new.
+
+    ``old`` and ``new`` are source text of expressions free of side effects; ``old`` is ``None`` for a new name. The
+    engine refuses the patch where the live value is not the old one: somebody changed it at run time.
+    """
+
+    owner: str
+    name: str
+    line: int
+    old: str | None
+    new: str
+
+    @property
+    def target(self) -> str:
+        return f"{self.owner}.{self.name}" if self.owner else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class NewImport:
+    """A name that a new import statement of the module binds. ``statement`` binds exactly this one name.
+
+    ``import a.b`` binds ``a``; ``from . import x as y`` binds ``y``.
+    """
+
+    name: str
+    line: int
+    statement: str
+
+    @property
+    def target(self) -> str:
+        return self.name
+
+
+Change = FunctionChange | NewFunction | ValueChange | NewImport
+
+
+@dataclass(frozen=True, slots=True)
+class ModulePatch:
+    """What a patch does to one module.
+
+    ``name`` is the import name, ``path`` the file's path relative to the source tree (``pkg/mod.py``), for people.
+    """
+
+    name: str
+    path: str
+    old_source: str
+    new_source: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A hand-written pair: ``old`` is a live function (or something that wraps one), ``new`` what takes its place."""
+
+    old: Callable[..., Any]
+    new: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A set of changes that take effect at one instant, or not at all.
+
+    Immutable: :meth:`replace` returns a new patch.
+
+    >>> patch = Patch("fix").replace(old_function, new_function)      # doctest: +SKIP
+    """
+
+    name: str
+    description: str = ""
+    modules: tuple[ModulePatch, ...] = ()
+    replacements: tuple[Replacement, ...] = ()
+    requires_python: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(c.isalnum() or c in "._-+" for c in self.name):
+            raise ValueError(f"a patch's name is letters, digits and ._-+ only, not {self.name!r}")
+
+    def replace(self, old: Callable[..., Any], new: Callable[..., Any]) -> Patch:
+        """Return this patch with one more pair: every call of ``old`` is to run ``new``.
+
+        ``old`` is a function, or a method, ``property``, ``staticmethod``, ``classmethod``, ``functools.partial`` or
+        decorated function that keeps its original (``__wrapped__``); the function inside is what changes, so
+        that aliases, bound methods and callbacks held anywhere follow.
+        """
+        return replace(self, replacements=(*self.replacements, Replacement(old, new)))
+
+    def changes(self) -> Iterator[tuple[ModulePatch, Change]]:
+        """Every change of every module, in order."""
+        for module in self.modules:
+            for change in module.changes:
+                yield module, change
