@@ -1,0 +1,167 @@
+"""The instructions that a trampoline adds, for the interpreter that is running.
+
+They are compiled, not written: each hook is a small Python function, and its instructions are what this
+interpreter's own compiler makes of it. So BINARY_SUBSCR or BINARY_OP, TO_BOOL or none, the three shapes of CALL and
+the whole of ``yield from`` and ``await`` are right on every version without a table of versions here.
+
+Live objects do not appear in the source. An imaginary number stands for each (``1j``, ``2j`` …: constants that the
+compiler cannot fold into anything), and becomes a named *slot* in the trampoline's constants:
+
+========= ============ =====================================================================================
+``1j``    counter      the transition's reference counter: a list of one integer
+``2j``    late_entry   called with the arguments of a call that began before the switch and entered after it
+``3j``    (arguments)  replaced by loads of the function's parameters into one tuple
+``4j``    commit       the switch: one C call
+``5j``    adopt        called with each function that the body makes from a nested code object
+``6j``    (top)        replaced by a copy of the function just made
+``7j``    (jump)       replaced by a jump to the late-entry block
+``8j``    scratch      a list of one item, for the delegation of an async generator
+========= ============ =====================================================================================
+
+**Why no thread comes between the instructions of a hook.** A thread gives up the GIL only where the eval loop looks
+at its breaker: at RESUME, at a backward jump, and after a CALL. Between the load of the counter and the store of its
+new value there is none of these: subscripts of a list, sums of integers and forward jumps are C code that calls
+nobody. The CALL of ``commit`` comes directly after the test for zero, and the check comes after it. The instructions
+have no line, so no trace function runs between them either.
+"""
+
+# The templates below are never called: they are read as instructions.
+# mypy: ignore-errors
+# ruff: noqa
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from pylivepatch.ftrace.assembly import NOWHERE, Op, disassemble
+
+SLOTS = {1j: "counter", 2j: "late_entry", 4j: "commit", 5j: "adopt", 8j: "scratch"}
+ARGUMENTS, TOP, JUMP = 3j, 6j, 7j
+
+_SOURCE = '''
+def entry():                       # atomic_inc_not_zero
+    if not 1j[0]: return 7j
+    1j[0] += 1
+
+def leave():                       # atomic_dec_if_positive, and whoever reaches 0 commits
+    if 1j[0]:
+        1j[0] -= 1
+        if not 1j[0]: 4j()
+
+def adopt(): 5j(6j)
+
+def function(): return 2j(3j)
+
+def generator(): return (yield from 2j(3j))
+
+async def coroutine(): return await 2j(3j)
+
+async def async_generator():       # 2j(3j) makes an AsyncDelegate; see late.py
+    async for 8j[0] in 2j(3j):
+        with 8j[0] as 8j[0]: 8j[0]((yield 8j[0][0]))
+'''
+
+
+def _compile_templates() -> dict[str, CodeType]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # "complex is not callable": that is the point
+        module = compile(_SOURCE, "<pylivepatch trampoline>", "exec", dont_inherit=True, optimize=0)
+    return {c.co_name: c for c in module.co_consts if isinstance(c, CodeType)}
+
+
+_TEMPLATES = _compile_templates()
+
+
+def stacksize(name: str) -> int:
+    """How deep the stack of the hook ``name`` goes."""
+    return _TEMPLATES[name].co_stacksize
+
+
+def kind(code: CodeType) -> str:
+    """Which delegation a late entry into ``code`` needs; also the name of that template."""
+    flags = code.co_flags
+    if flags & inspect.CO_ASYNC_GENERATOR:
+        return "async_generator"
+    if flags & inspect.CO_COROUTINE:
+        return "coroutine"
+    if flags & inspect.CO_GENERATOR:
+        return "generator"
+    return "function"
+
+
+Constant = Callable[[Any], int]
+"""Gives the index of a constant in the trampoline, adding it where it is new."""
+
+
+def inline(name: str, constant: Constant, following: Op, late: Op | None = None) -> list[Op]:
+    """The hook ``name``, to be put before ``following``, which runs next. :data:`JUMP` goes to ``late``."""
+    code = _TEMPLATES[name]
+    result: list[Op] = []
+    became: dict[Op, Op] = {}
+    ops = _body(name)
+    for op, after in zip(ops, [*ops[1:], None]):
+        value = _pushed(op, code)
+        if after is not None and after.name == "RETURN_VALUE" and value is not _NOT_A_CONSTANT:
+            continue  # the constant of a return; the return itself is next
+        if op.name in ("RETURN_VALUE", "RETURN_CONST"):
+            load = op if op.name == "RETURN_CONST" else ops[ops.index(op) - 1]
+            leaves = _pushed(load, code) is None
+            jump = Op("JUMP_FORWARD", target=following if leaves else late)
+            became[load] = became[op] = following if leaves and op is ops[-1] else jump
+            if became[op] is jump:
+                result.append(jump)
+        elif _stands_for(value, TOP):
+            became[op] = Op("COPY", 3)  # the function lies below the callable and its NULL
+            result.append(became[op])
+        else:
+            if op.name == "LOAD_CONST":
+                op.arg = constant(value)
+            result.append(op)
+    for op in result:
+        op.location = NOWHERE
+        op.target = became.get(op.target, op.target)
+    return result
+
+
+def delegate(name: str, constant: Constant, arguments: list[Op], location) -> list[Op]:
+    """The late-entry block for a function of that :func:`kind`: it returns what the new function gives."""
+    code = _TEMPLATES[name]
+    result: list[Op] = []
+    for op in _body(name):
+        value = _pushed(op, code)
+        if _stands_for(value, ARGUMENTS):
+            result += arguments
+            continue
+        if op.name in ("LOAD_CONST", "RETURN_CONST"):
+            op.arg = constant(value)
+        result.append(op)
+    for op in result:
+        op.location = location
+    return result
+
+
+def _stands_for(value: Any, placeholder: complex) -> bool:
+    return type(value) is complex and value == placeholder
+
+
+_NOT_A_CONSTANT = object()
+
+
+def _pushed(op: Op, code: CodeType) -> Any:
+    """The constant that ``op`` pushes or returns."""
+    if op.name in ("LOAD_CONST", "RETURN_CONST"):
+        return code.co_consts[op.arg]
+    if op.name == "LOAD_COMMON_CONSTANT":  # since 3.15, and None is the only one that a template returns
+        return None
+    return _NOT_A_CONSTANT
+
+
+def _body(name: str) -> list[Op]:
+    """The template's instructions after its first RESUME."""
+    ops = disassemble(_TEMPLATES[name])
+    first = next(i for i, op in enumerate(ops) if op.name == "RESUME")
+    return ops[first + 1 :]

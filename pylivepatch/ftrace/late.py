@@ -1,0 +1,133 @@
+"""Late entries: calls that began before the switch and reach the entry hook after it.
+
+A thread can lose the GIL between the making of a frame and its first instruction, and a generator or coroutine can
+wait unstarted for as long as it likes. The entry hook then finds the counter at 0, and hands the arguments over to
+the :class:`LateEntry` of its trampoline, which calls the function anew: by then that call runs the new code.
+
+The arguments were bound by the old signature. Where the new one is the same they are passed as they are. Where it
+differs they are passed by name, and an argument that is the old default is left out where the new function has a
+default of its own: the call does what it would have done had it begun after the switch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import CodeType, FunctionType, TracebackType
+from typing import Any
+from weakref import ref
+
+
+class LateEntry:
+    """Called by a trampoline's late-entry block with every parameter's value, in the order of the fast locals."""
+
+    __slots__ = ("_code", "_defaults", "_function", "_make")
+
+    def __init__(self, function: FunctionType, code: CodeType, make: Callable[[], FunctionType]) -> None:
+        """``code`` is the old code; ``make`` gives a function with the new one, whatever ``function`` runs now."""
+        self._function = ref(function)  # a strong one would make a cycle through a code object: never collected
+        self._code = code.replace(co_consts=(), co_code=b"")  # the signature only: hold none of the constants
+        self._defaults = _defaults(function)
+        self._make = make
+
+    def __call__(self, values: tuple[Any, ...]) -> Any:
+        function = self._function()
+        if function is None or _is_trampoline(function.__code__):
+            function = self._make()
+        arguments = bind(self._code, self._defaults, function, values)
+        result = function(*arguments[0], **arguments[1])
+        if self._code.co_flags & inspect.CO_ASYNC_GENERATOR:
+            return AsyncDelegate(result)
+        return result
+
+
+def _defaults(function: FunctionType) -> dict[str, Any]:
+    code = function.__code__
+    positional = code.co_varnames[: code.co_argcount]
+    values = function.__defaults__ or ()
+    defaults: dict[str, Any] = dict(zip(positional[len(positional) - len(values) :], values, strict=True))
+    return defaults | (function.__kwdefaults__ or {})
+
+
+def _is_trampoline(code: CodeType) -> bool:
+    return any(isinstance(value, LateEntry) for value in code.co_consts)
+
+
+def signature_key(code: CodeType) -> tuple[Any, ...]:
+    """Two functions with equal keys bind a call's arguments to the same parameters."""
+    count = code.co_argcount + code.co_kwonlyargcount
+    variadic = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    return (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, variadic, code.co_varnames[:count])
+
+
+def bind(
+    old: CodeType, old_defaults: dict[str, Any], new: FunctionType, values: tuple[Any, ...]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and keyword arguments for ``new`` that say what ``values`` said to ``old``."""
+    names = old.co_varnames[: old.co_argcount + old.co_kwonlyargcount]
+    given = dict(zip(names, values, strict=False))
+    rest = list(values[len(names) :])
+    more: tuple[Any, ...] = rest.pop(0) if old.co_flags & inspect.CO_VARARGS else ()
+    keywords: dict[str, Any] = dict(rest.pop(0)) if old.co_flags & inspect.CO_VARKEYWORDS else {}
+
+    code = new.__code__
+    new_defaults = _defaults(new)
+
+    def is_default(name: str) -> bool:
+        return name in old_defaults and given[name] is old_defaults[name] and name in new_defaults
+
+    if signature_key(old) == signature_key(code) and not any(
+        is_default(name) and new_defaults[name] is not old_defaults[name] for name in names
+    ):
+        positional = tuple(given[name] for name in names[: old.co_argcount])
+        return (*positional, *more), {name: given[name] for name in names[old.co_argcount :]} | keywords
+
+    in_order = list(names[: old.co_argcount] if more else names[: old.co_posonlyargcount])
+    while in_order and not more and is_default(in_order[-1]):
+        in_order.pop()
+    for name in names:
+        if name not in in_order and not is_default(name):
+            keywords[name] = given[name]
+    positional_only = code.co_varnames[: code.co_posonlyargcount]
+    args = [given[name] for name in in_order]
+    for name in positional_only[len(args) :]:  # a parameter that has become positional-only
+        if name not in keywords:
+            break
+        args.append(keywords.pop(name))
+    return (*args, *more), keywords
+
+
+class AsyncDelegate(list[Any]):
+    """Drives the new async generator from within the old one, which cannot ``yield from`` it.
+
+    The trampoline's block is ``async for d in delegate: with d: d((yield d[0]))``, on the stack alone. Item 0 is the
+    value to yield; calling the delegate says what was sent, leaving the ``with`` by an exception what was thrown.
+    It is a list so that the block reads item 0 without running Python code.
+    """
+
+    __slots__ = ("_generator", "_resume")
+
+    def __init__(self, generator: Any) -> None:
+        super().__init__([None])
+        self._generator = generator
+        self._resume: Callable[[], Any] = generator.__anext__
+
+    def __aiter__(self) -> AsyncDelegate:
+        return self
+
+    async def __anext__(self) -> AsyncDelegate:
+        resume, self._resume = self._resume, self._generator.__anext__
+        self[0] = await resume()
+        return self
+
+    def __enter__(self) -> AsyncDelegate:
+        return self
+
+    def __call__(self, sent: Any) -> None:
+        self._resume = lambda: self._generator.asend(sent)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        if error is None:
+            return False
+        self._resume = lambda: self._generator.athrow(error)
+        return True

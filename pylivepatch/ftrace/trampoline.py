@@ -1,0 +1,285 @@
+"""The trampoline: a function's own body between an entry hook and an exit hook.
+
+The problem. During a transition every call of a patched function must be counted when it begins and when it ends,
+however it ends, and a call that begins after the switch must run the new function. Ftrace does this in the kernel
+with a call at the function's entry and a replaced return address.
+
+The alternatives. *A wrapper function* is seen by everyone: another frame in tracebacks, ``sys._getframe`` and
+``super()`` broken, a generator that is none. ``sys.monitoring`` cannot watch exits by exception for one code object,
+and 3.11 has none. So the hooks go *inside*: a new code object holds the old body, instruction for instruction, and
+becomes ``f.__code__`` for as long as the transition lasts::
+
+    MAKE_CELL, COPY_FREE_VARS, RETURN_GENERATOR …   as they were
+    RESUME
+      if not counter[0]: goto late                  entry hook: inc-not-zero
+      counter[0] += 1
+    the body, and before each of its returns:
+      if counter[0]:                                exit hook: dec-if-positive
+          counter[0] -= 1
+          if not counter[0]: commit()
+    handler: what leaves the body by exception: exit hook, then the exception goes on
+    late:    return late_entry(arguments)           or ``yield from``, or ``await``, by the function's kind
+
+Invariants:
+
+* A call is counted exactly if it passed the entry hook, and un-counted exactly once. The hooks are covered by no
+  exception table entry, so what is raised at RESUME (``KeyboardInterrupt``, a ``throw()`` into a generator that was
+  never started) meets no exit hook, and what is raised in an exit hook (after ``commit``) meets no second one.
+* In a generator the entry hook runs at the first resumption; a generator made before the switch and started after
+  it is a late entry. From then on it is counted until it returns, raises, is closed or collected. CPython closes a
+  generator without running it where only its own StopIteration handler covers the ``yield``; it knows this from
+  the argument of RESUME (3.13+) or YIELD_VALUE (3.12), which is therefore changed.
+* Line numbers, depths of the exception table, and the order of the body's instructions are those of the original;
+  :mod:`pylivepatch.ftrace.verify` checks that independently for each trampoline.
+
+A :class:`Template` has placeholders for all constants: it can be made in another process and sent.
+"""
+
+from __future__ import annotations
+
+import inspect
+import marshal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
+
+from bytecode.instr import InstrLocation
+
+from pylivepatch.errors import UnswappableShape
+from pylivepatch.ftrace import hooks
+from pylivepatch.ftrace.assembly import NOWHERE, Handler, Op, assemble, disassemble, insert_before
+
+RETURNS = ("RETURN_VALUE", "RETURN_CONST")
+
+Path = tuple[int, ...]
+"""Where a nested code object lies: indices into ``co_consts``, from the outside in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A trampoline whose constants are still to be put in.
+
+    ``code.co_consts`` begins with a ``None`` for each constant of the original (``inherited`` of them). ``slots``
+    names the constants that :func:`instantiate` fills. ``nested`` are class bodies inside the function, which take
+    part only by having their methods adopted.
+    """
+
+    code: CodeType
+    inherited: int
+    slots: tuple[tuple[int, str], ...]
+    nested: tuple[tuple[int, Template], ...] = ()
+
+    def to_bytes(self) -> bytes:
+        return marshal.dumps(self._as_tuple())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Template:
+        return cls._from_tuple(marshal.loads(data))
+
+    def _as_tuple(self) -> tuple[Any, ...]:
+        return (self.code, self.inherited, self.slots, tuple((i, t._as_tuple()) for i, t in self.nested))
+
+    @classmethod
+    def _from_tuple(cls, data: tuple[Any, ...]) -> Template:
+        code, inherited, slots, nested = data
+        return cls(code, inherited, slots, tuple((i, cls._from_tuple(t)) for i, t in nested))
+
+
+def adopt_slot(path: Path) -> str:
+    """The name of the slot that is called with each function made from the nested code at ``path``."""
+    return "adopt:" + "/".join(map(str, path))
+
+
+def trampoline(code: CodeType, *, adopt: Iterable[Path] = ()) -> Template:
+    """Make the template for ``code``, which must be a function's.
+
+    ``adopt`` lists nested functions whose instances are to be reported to a slot as they are made.
+    Raises :class:`UnswappableShape` for code that has no such form (a module's, a class body's).
+    """
+    if not code.co_flags & inspect.CO_OPTIMIZED:
+        raise UnswappableShape(f"{code.co_qualname} is not a function's code", where=_where(code))
+    builder = _Builder(code)
+    builder.adopt(tuple(adopt), ())
+    builder.add_hooks()
+    return builder.finish()
+
+
+def _where(code: CodeType) -> str:
+    return f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
+
+
+class _Builder:
+    def __init__(self, code: CodeType) -> None:
+        self.original = code
+        self.bare = code.replace(co_consts=(None,) * len(code.co_consts))
+        self.ops = disassemble(self.bare)
+        self.extra: list[Any] = []
+        self.slots: dict[str, int] = {}
+        self.nested: dict[int, Template] = {}
+        self.stack = code.co_stacksize
+
+    # --- constants ---
+
+    def constant(self, value: Any) -> int:
+        """The index of a hook's constant: a slot where a placeholder stands for one."""
+        if type(value) is complex:
+            return self.slot(hooks.SLOTS[value])
+        return self._add(value)
+
+    def slot(self, name: str) -> int:
+        if name not in self.slots:
+            self.slots[name] = self._add(None, new=True)
+        return self.slots[name]
+
+    def _add(self, value: Any, *, new: bool = False) -> int:
+        first = len(self.original.co_consts)
+        taken = set(self.slots.values())
+        for i, old in enumerate(self.extra):
+            if not new and type(old) is type(value) and old == value and first + i not in taken:
+                return first + i
+        self.extra.append(value)
+        return first + len(self.extra) - 1
+
+    # --- functions that the body makes ---
+
+    def adopt(self, paths: tuple[Path, ...], prefix: Path) -> None:
+        direct = {path[0] for path in paths if len(path) == 1}
+        deeper = {path[0] for path in paths} - direct
+        for index in deeper:
+            inner = _Builder(self.original.co_consts[index])
+            inner.adopt(tuple(p[1:] for p in paths if p[0] == index and len(p) > 1), (*prefix, index))
+            self.nested[index] = inner.finish()
+        for op, following in zip(self.ops[:], self.ops[1:], strict=False):
+            if op.name == "LOAD_CONST" and op.arg in direct and following.name == "MAKE_FUNCTION":
+                self._adopt_after(following, (*prefix, op.arg))
+
+    def _adopt_after(self, make: Op, path: Path) -> None:
+        index = self.ops.index(make) + 1
+        while self.ops[index].name == "SET_FUNCTION_ATTRIBUTE":  # 3.13+: the function is whole after these
+            index += 1
+
+        def constant(value: Any) -> int:
+            return self.slot(adopt_slot(path)) if value == 5j else self.constant(value)
+
+        new = hooks.inline("adopt", constant, self.ops[index])
+        for op in new:
+            op.handler, op.location = make.handler, make.location  # it calls Python: let tracebacks say where
+        self.ops[index:index] = new
+        self.stack = max(self.stack, self.original.co_stacksize + 1 + hooks.stacksize("adopt"))
+
+    # --- counting ---
+
+    def add_hooks(self) -> None:
+        start = next((i for i, op in enumerate(self.ops) if op.name == "RESUME"), None)
+        if start is None or self.ops[start].arg != 0:
+            raise UnswappableShape(
+                f"{self.original.co_qualname} has no ordinary function entry",
+                where=_where(self.original),
+                advice="generator expressions are switched with the function that holds them; name that one",
+            )
+        preamble, body = self.ops[: start + 1], self.ops[start + 1 :]
+        self._keep_generator_running_on_close(body)
+        handler, handler_ops = self._exception_exit()
+        for op in body:
+            op.handler = op.handler or handler
+        late = self._late_entry()
+        tail = [*handler_ops, *late, *self._uncounted_stop_iteration(preamble)]
+        entry = hooks.inline("entry", self.constant, body[0], late[0])
+        for op in [op for op in body if op.name in RETURNS]:
+            insert_before(body, op, hooks.inline("leave", self.constant, op))
+        self.ops = [*preamble, *entry, *body, *tail]
+        self.stack = max(
+            self.stack,
+            self.original.co_stacksize + hooks.stacksize("leave"),
+            3 + hooks.stacksize("leave"),
+            len(self._parameters()) + 1 + hooks.stacksize(hooks.kind(self.original)),
+        )
+
+    def _exception_exit(self) -> tuple[Handler, list[Op]]:
+        """``finally`` as the compiler writes it, with the raising instruction's offset kept for ``f_lineno``."""
+        push = Op("PUSH_EXC_INFO")
+        again = Op("RERAISE", 2)
+        cleanup = [Op("COPY", 3), Op("POP_EXCEPT"), Op("RERAISE", 1)]
+        restore = Handler(cleanup[0], 2, True)
+        protected = [push, *hooks.inline("leave", self.constant, again), again]
+        for op in protected:
+            op.handler = restore
+        return Handler(push, 0, True), [*protected, *cleanup]
+
+    def _late_entry(self) -> list[Op]:
+        line = self.original.co_firstlineno
+        location = InstrLocation(line, line, None, None)
+        arguments = [Op("LOAD_DEREF" if cell else "LOAD_FAST", i) for i, cell in enumerate(self._parameters())]
+        arguments.append(Op("BUILD_TUPLE", len(arguments)))
+        return hooks.delegate(hooks.kind(self.original), self.constant, arguments, location)
+
+    def _parameters(self) -> list[bool]:
+        """For each parameter, in the order of the fast locals, whether the body keeps it in a cell."""
+        c = self.original
+        count = c.co_argcount + c.co_kwonlyargcount
+        count += bool(c.co_flags & inspect.CO_VARARGS) + bool(c.co_flags & inspect.CO_VARKEYWORDS)
+        return [name in c.co_cellvars for name in c.co_varnames[:count]]
+
+    def _uncounted_stop_iteration(self, preamble: list[Op]) -> list[Op]:
+        """What is thrown into a generator before its entry hook ran meets a copy of CPython's own handler."""
+        covered = [op for op in preamble if op.handler is not None]
+        if not covered:
+            return []
+        assert covered[0].handler is not None
+        first = self.ops.index(covered[0].handler.target)
+        copy: list[Op] = []
+        for op in self.ops[first:]:
+            copy.append(Op(op.name, op.arg, op.location))
+            if op.name == "RERAISE":
+                break
+        handler = Handler(copy[0], covered[0].handler.depth, covered[0].handler.lasti)
+        for op in covered:
+            op.handler = handler
+        return copy
+
+    def _keep_generator_running_on_close(self, body: list[Op]) -> None:
+        for op in body:
+            if op.name == "RESUME" and op.arg is not None:
+                op.arg &= ~_ONLY_STOP_ITERATION
+            elif op.name == "YIELD_VALUE" and op.arg == 1 and _DEPTH_IN_YIELD:
+                op.arg = 2
+
+    def finish(self) -> Template:
+        inherited = len(self.original.co_consts)
+        consts = [*self.bare.co_consts, *self.extra]
+        code = assemble(self.bare, self.ops, consts=consts, stacksize=self.stack)
+        slots = tuple(sorted((index, name) for name, index in self.slots.items()))
+        return Template(code, inherited, slots, tuple(sorted(self.nested.items(), key=lambda item: item[0])))
+
+
+def _marks_of_a_bare_yield() -> tuple[int, bool]:
+    """How this version marks a ``yield`` that only the StopIteration handler covers: a bit of RESUME's argument
+    (3.13+), or an argument 1 of YIELD_VALUE (3.12). Read off a generator, as the bit has moved once already."""
+
+    def bare() -> Any:
+        yield
+
+    ops = disassemble(bare.__code__)
+    resume = next(op for op in ops if op.name == "RESUME" and op.arg)
+    yields = next(op for op in ops if op.name == "YIELD_VALUE")
+    mark = (resume.arg or 0) & ~1
+    return mark, mark == 0 and yields.arg == 1
+
+
+_ONLY_STOP_ITERATION, _DEPTH_IN_YIELD = _marks_of_a_bare_yield()
+
+
+def instantiate(template: Template, original: CodeType, values: Mapping[str, Any]) -> CodeType:
+    """Put the constants in: those of ``original``, the live code, and ``values`` for the slots."""
+    if len(original.co_consts) != template.inherited:
+        raise UnswappableShape("the trampoline was made for other code", where=_where(original))
+    consts = [*original.co_consts, *template.code.co_consts[template.inherited :]]
+    for index, name in template.slots:
+        consts[index] = values[name]
+    for index, inner in template.nested:
+        consts[index] = instantiate(inner, original.co_consts[index], values)
+    return template.code.replace(co_consts=tuple(consts), co_filename=original.co_filename)
+
+
+__all__ = ["NOWHERE", "Path", "Template", "adopt_slot", "instantiate", "trampoline"]
