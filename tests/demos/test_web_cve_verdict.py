@@ -26,7 +26,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def good(measure: Any) -> Any:
-    """A run in which everything went well: a request every 10 ms that takes 5 ms, an attack that costs 2 s."""
+    """A run in which everything went well: a request every 10 ms that takes 5 ms, a dear attack."""
     requests = [measure.Request(t / 100, t / 100 + 0.005, "small", PID, None) for t in range(700)]
     windows = ("before", "attack before", "load", "after", "attack patched", "unload", "attack unpatched")
     return measure.Run(
