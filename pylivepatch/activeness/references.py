@@ -1,0 +1,130 @@
+"""The check itself: CPython counts the users of a code object for us.
+
+The problem: to know that nobody executes a function, without a walk over every stack and a scan of the heap. In
+CPython every frame that executes a code object owns a reference to it: running and sleeping threads, suspended
+greenlets, suspended and even unstarted generators and coroutines. So ``sys.getrefcount(code)``, one C call in constant
+time, never misses one. It may count too many: other references to the same object. Those that are known are
+subtracted; *equal to the known ones* proves that the code is idle; *more* means that somebody may execute it, and what
+cannot be explained is treated as active (the reliable-stack rule of Linux livepatch).
+
+The known holders of a code object ``c`` are
+
+* the :class:`Version` that this package keeps of it: one reference, however many patches refer to ``c``;
+* each function whose ``__code__`` it is;
+* each ``co_consts`` tuple that it lies in, where it is nested in other code that is alive.
+
+The arithmetic is calibrated at import with a fresh code object, as versions of CPython differ in what a call of
+``getrefcount`` itself adds.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
+from sys import getrefcount
+from types import CodeType
+
+from pylivepatch.errors import EngineUnsupported
+
+
+class Version:
+    """One version of a function: the only holder of its code object in this package."""
+
+    __slots__ = ("__weakref__", "code")
+
+    def __init__(self, code: CodeType) -> None:
+        self.code = code
+
+    def __repr__(self) -> str:
+        return f"<Version {self.code.co_qualname}:{self.code.co_firstlineno}>"
+
+
+_versions: weakref.WeakValueDictionary[int, Version] = weakref.WeakValueDictionary()
+
+
+def version_of(code: CodeType) -> Version:
+    """The one :class:`Version` of ``code``, which is told from others by identity."""
+    version = _versions.get(id(code))  # the id is not reused while the Version keeps the code alive
+    if version is None:
+        version = _versions[id(code)] = Version(code)
+    return version
+
+
+def live_versions() -> list[Version]:
+    """Every version that some patch still refers to."""
+    return list(_versions.values())
+
+
+_code = attrgetter("code")
+
+
+def counts(versions: Iterable[Version]) -> list[int]:
+    """How many references each version's code has beside its own :class:`Version`. One C call."""
+    return [n - _BASE for n in map(getrefcount, map(_code, versions))]
+
+
+def raw_counts(versions: Iterable[Version]) -> Iterator[int]:
+    """The same as an iterator that runs no Python code, uncalibrated: compare with ``known + base()``."""
+    return map(getrefcount, map(_code, versions))
+
+
+def base() -> int:
+    return _BASE
+
+
+def nested_code(code: CodeType) -> Iterator[CodeType]:
+    """``code`` and every code object nested in it, each once for each place."""
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from nested_code(const)
+
+
+def tuples_that_hold(codes: Iterable[CodeType], wanted: dict[int, int]) -> None:
+    """Add to ``wanted`` (by id of a code object) how often it lies in a ``co_consts`` at or below ``codes``.
+
+    A tuple counts once however many code objects share it.
+    """
+    seen: set[int] = set()
+    for outer in codes:
+        for code in nested_code(outer):
+            if id(code.co_consts) in seen:
+                continue
+            seen.add(id(code.co_consts))
+            for const in code.co_consts:
+                if isinstance(const, CodeType) and id(const) in wanted:
+                    wanted[id(const)] += 1
+
+
+def _calibrate() -> int:
+    if hasattr(sys, "_is_gil_enabled") and not sys._is_gil_enabled():
+        raise EngineUnsupported(
+            "this interpreter runs without a GIL: reference counts and single C calls prove nothing here",
+            where=sys.version,
+            advice="run the service on the default build of CPython",
+        )
+    scope: dict[str, object] = {}
+    exec("def probe():\n    yield\n", scope)
+    probe = scope.pop("probe")
+    assert hasattr(probe, "__code__")
+    version = Version(probe.__code__.replace(co_name="calibrated"))
+    (idle,) = map(getrefcount, map(_code, [version]))
+    probe.__code__ = version.code
+    suspended = probe()  # type: ignore[operator]
+    (held,) = map(getrefcount, map(_code, [version]))
+    suspended.close()
+    del suspended
+    (freed,) = map(getrefcount, map(_code, [version]))
+    if (held, freed) != (idle + 2, idle + 1):
+        raise EngineUnsupported(
+            "this interpreter does not count references to code objects exactly "
+            f"(idle {idle}, held by a function and a generator {held}, by the function {freed})",
+            where=sys.version,
+            advice="please report this with the version of Python",
+        )
+    return idle
+
+
+_BASE = _calibrate()

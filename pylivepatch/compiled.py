@@ -1,0 +1,420 @@
+"""A patch as code: what is made outside the target process and sent to it.
+
+Compiling a module of 3,000 lines holds the GIL for tens of milliseconds, and trampolines take about two milliseconds
+each, so neither happens in a process that must not pause. The client (or a helper process of the target's own interpreter:
+``python -m pylivepatch.compiled``) compiles the old and the new source, finds the functions, makes their trampolines
+for both directions, and marshals each function by itself: the target loads them one at a time.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import marshal
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from types import CodeType
+from typing import Any, NamedTuple
+
+from pylivepatch.errors import CompileError, LivePatchError, WrongPython
+from pylivepatch.ftrace.hooks import kind
+from pylivepatch.ftrace.late import signature_key
+from pylivepatch.ftrace.trampoline import Path, Template, trampoline
+from pylivepatch.ftrace.verify import check
+from pylivepatch.patch import CodeRef, FunctionChange, ModulePatch, NewFunction, NewImport, Patch, ValueChange
+
+_HEADER = b"pylivepatch compiled 1\n"
+_COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "__annotate__")
+
+
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """A function nested in a changed one, which differs: where it lies in the old and the new outer code."""
+
+    old_path: Path
+    new_path: Path
+    forward: Template
+    backward: Template
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Old and new code of one outermost function, with trampolines for both directions.
+
+    ``guards_old`` and ``guards_new`` are nested code objects without a counterpart on the other side: they cannot be
+    redirected, so they must be idle at the switch.
+    """
+
+    old: CodeType
+    new: CodeType
+    forward: Template
+    backward: Template
+    nested: tuple[Nested, ...] = ()
+    guards_old: tuple[Path, ...] = ()
+    guards_new: tuple[Path, ...] = ()
+
+
+class Item(NamedTuple):
+    """One change of a module, ready to be loaded: ``kind`` and what its loader needs (see ``core``)."""
+
+    kind: str  # "function", "new", "value", "import"
+    target: str
+    payload: bytes  # marshalled
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledModule:
+    name: str
+    filename: str  # the co_filename of the new code
+    source: bytes  # the new source, compressed, for tracebacks
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPatch:
+    """What a target takes. ``magic`` is ``importlib.util.MAGIC_NUMBER``, ``optimize`` the ``-O`` level it is for."""
+
+    name: str
+    description: str
+    magic: bytes
+    optimize: int
+    modules: tuple[CompiledModule, ...]
+
+    def to_bytes(self) -> bytes:
+        head = {"name": self.name, "description": self.description, "magic": self.magic.hex(), "optimize": self.optimize}
+        body = [(m.name, m.filename, m.source, [tuple(item) for item in m.items]) for m in self.modules]
+        return _HEADER + json.dumps(head).encode() + b"\n" + marshal.dumps(body)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> CompiledPatch:
+        """Read it back. Raises :class:`WrongPython` before anything version-specific is read."""
+        try:
+            if not data.startswith(_HEADER):
+                raise ValueError("it does not begin as one")
+            line, _, body = data[len(_HEADER) :].partition(b"\n")
+            head = json.loads(line)
+            magic, optimize = bytes.fromhex(head["magic"]), int(head["optimize"])
+            check_python(magic, optimize)
+            modules = tuple(
+                CompiledModule(name, filename, source, tuple(Item(*item) for item in items))
+                for name, filename, source, items in marshal.loads(body)
+            )
+            return cls(str(head["name"]), str(head["description"]), magic, optimize, modules)
+        except (ValueError, TypeError, KeyError, EOFError) as error:
+            raise CompileError(
+                f"this is not a compiled patch: {error}", advice="send what `pylivepatch load` makes of a patch file"
+            ) from error
+
+
+def check_python(magic: bytes, optimize: int) -> None:
+    """Raise :class:`WrongPython` unless code for ``magic`` and ``optimize`` can run here."""
+    if magic != importlib.util.MAGIC_NUMBER:
+        raise WrongPython(
+            "the patch was compiled by another version of Python than this process runs",
+            where=f"{sys.executable} ({sys.version.split()[0]})",
+            advice="compile it with this process's interpreter (`pylivepatch load` does)",
+        )
+    if optimize != sys.flags.optimize:
+        raise WrongPython(
+            f"the patch was compiled for optimization level {optimize}, this process runs with {sys.flags.optimize}",
+            where=sys.executable,
+            advice="compile it for the level of the process (`pylivepatch load` does)",
+        )
+
+
+def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch:
+    """Compile ``patch`` with this interpreter. Raises :class:`CompileError`."""
+    if patch.replacements:
+        raise CompileError(
+            "a patch of live functions cannot be compiled for another process",
+            where=patch.name,
+            advice="load it in the process that has the functions, or build it from sources",
+        )
+    level = sys.flags.optimize if optimize is None else optimize
+    modules = tuple(_compile_module(patch.name, module, level) for module in patch.modules)
+    return CompiledPatch(patch.name, patch.description, importlib.util.MAGIC_NUMBER, level, modules)
+
+
+def compile_with(executable: str, path: str | os.PathLike[str], *, optimize: int) -> bytes:
+    """The bytes of the compiled patch file ``path``, made by a helper process of ``executable``.
+
+    Raises :class:`CompileError`; an error of the helper's own comes back as what it is.
+    """
+    here = str(FilePath(__file__).resolve().parent.parent)
+    bytecode_home = importlib.util.find_spec("bytecode")
+    paths = [here]
+    if bytecode_home is not None and bytecode_home.origin is not None:
+        paths.append(str(FilePath(bytecode_home.origin).resolve().parent.parent))
+    code = f"import sys; sys.path[:0] = {paths[:1]!r}; sys.path += {paths[1:]!r}; from pylivepatch.compiled import main; main()"
+    command = [executable, "-I", "-X", "utf8", "-c", code, os.fspath(path), str(optimize)]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CompileError(
+            f"the helper process could not compile the patch: {error}",
+            where=executable,
+            advice="the target's interpreter must be executable, and able to import pylivepatch",
+        ) from error
+    if done.returncode == 0:
+        return done.stdout
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        report = {}
+    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+    raise CompileError(
+        report.get("message") or f"the helper process failed: {' '.join(last) or f'exit {done.returncode}'}",
+        where=report.get("where") or executable,
+        advice=report.get("advice") or "the target's interpreter must be able to import pylivepatch and bytecode",
+        code=report.get("code"),
+    )
+
+
+def main() -> None:
+    """``python -m pylivepatch.compiled FILE.plp OPTIMIZE``: the compiled patch to standard output."""
+    from pylivepatch import patchfile
+
+    try:
+        data = compile_patch(patchfile.read(sys.argv[1]), optimize=int(sys.argv[2])).to_bytes()
+    except LivePatchError as error:
+        sys.stdout.write(json.dumps(error.as_dict()))
+        sys.exit(1)
+    sys.stdout.buffer.write(data)
+
+
+# --- one module ---------------------------------------------------------------------------------------------
+
+
+def _compile_module(patch: str, module: ModulePatch, optimize: int) -> CompiledModule:
+    filename = f"<livepatch {patch}>/{module.path}"
+    old = _compile(module.old_source, module.path, optimize)
+    new = _compile(module.new_source, filename, optimize)
+    items = []
+    for change in module.changes:
+        where = f"{module.name}:{change.target}"
+        if isinstance(change, FunctionChange):
+            pair = make_pair(_find(old, change.old, where), _find(new, change.new, where))
+            values = [_expression(text, filename) for text in (change.defaults, change.kwdefaults, change.annotations)]
+            items.append(Item("function", change.target, dump_pair(pair, values)))
+        elif isinstance(change, NewFunction):
+            code = _find(new, change.new, where)
+            values = [_expression(text or None, filename) for text in (change.defaults, change.kwdefaults, change.annotations)]
+            decorators = [_expression(text, filename, change.new.line) for text in change.decorators]
+            template = trampoline(code)
+            check(code, template.code)
+            items.append(Item("new", change.target, marshal.dumps((code, values, decorators, template.to_bytes()))))
+        elif isinstance(change, ValueChange):
+            before, after = (_expression(text, filename, change.line) for text in (change.old, change.new))
+            items.append(Item("value", change.target, marshal.dumps((change.owner, change.name, before, after))))
+        elif isinstance(change, NewImport):
+            statement = compile(change.statement, filename, "exec", dont_inherit=True, optimize=optimize)
+            items.append(Item("import", change.target, marshal.dumps((change.name, statement))))
+    return CompiledModule(module.name, filename, zlib.compress(module.new_source.encode()), tuple(items))
+
+
+def _compile(source: str, filename: str, optimize: int) -> CodeType:
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return compile(source, filename, "exec", dont_inherit=True, optimize=optimize)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise CompileError(
+            f"Python {sys.version.split()[0]} cannot compile the source: {error}",
+            where=f"{filename}:{getattr(error, 'lineno', None) or 1}",
+            advice="the patch needs a Python whose syntax it uses; the target runs this one",
+        ) from error
+
+
+def _expression(text: str | None, filename: str, line: int = 1) -> CodeType | None:
+    if text is None:
+        return None
+    tree = ast.parse(text.strip(), filename, "eval")
+    ast.increment_lineno(tree, line - 1)
+    return compile(tree, filename, "eval", dont_inherit=True)
+
+
+def _find(module: CodeType, ref: CodeRef, where: str) -> CodeType:
+    """The code object that ``ref`` names."""
+    from pylivepatch.activeness.references import nested_code
+
+    same = [
+        code for code in nested_code(module) if (code.co_qualname, code.co_firstlineno) == (ref.qualname, ref.line)
+    ]
+    if ref.index >= len(same):
+        raise CompileError(
+            f"the source has no function {ref}",
+            where=where,
+            advice="the patch file's sources and its list of changes do not belong together; build it again",
+        )
+    return same[ref.index]
+
+
+# --- old and new code of a function -------------------------------------------------------------------------
+
+
+def make_pair(old: CodeType, new: CodeType) -> Pair:
+    """Pair the nested functions of ``old`` and ``new``, and make all trampolines, checked.
+
+    Nested functions are paired by qualified name and order. A pair that is equal but for line numbers is left alone:
+    its live instances go on as they are. One whose signature, kind or free variables differ has no counterpart.
+    """
+    olds, news = dict(_nested(old)), dict(_nested(new))
+    pairs: list[tuple[Path, Path]] = []
+    guards_old: list[Path] = []
+    guards_new: list[Path] = []
+    for key, (path, code) in olds.items():
+        if key not in news:
+            guards_old.append(path)
+            continue
+        new_path, new_code = news[key]
+        if normal_form(code) == normal_form(new_code):
+            continue
+        if _can_follow(code, new_code):
+            pairs.append((path, new_path))
+        else:
+            guards_old.append(path)
+            guards_new.append(new_path)
+    guards_new += [path for key, (path, _) in news.items() if key not in olds]
+    nested = tuple(
+        Nested(
+            old_path,
+            new_path,
+            checked_trampoline(code_at(old, old_path), [p[len(old_path) :] for p, _ in pairs if _below(p, old_path)]),
+            checked_trampoline(code_at(new, new_path), [p[len(new_path) :] for _, p in pairs if _below(p, new_path)]),
+        )
+        for old_path, new_path in pairs
+    )
+    return Pair(
+        old,
+        new,
+        checked_trampoline(old, [p for p, _ in pairs if _nearest(p, [q for q, _ in pairs])]),
+        checked_trampoline(new, [p for _, p in pairs if _nearest(p, [q for _, q in pairs])]),
+        nested,
+        tuple(guards_old),
+        tuple(guards_new),
+    )
+
+
+def _below(path: Path, outer: Path) -> bool:
+    return len(path) > len(outer) and path[: len(outer)] == outer
+
+
+def _nearest(path: Path, others: list[Path]) -> bool:
+    """Whether no other paired function lies between ``path`` and the outermost one."""
+    return not any(_below(path, other) for other in others)
+
+
+def checked_trampoline(code: CodeType, adopt: list[Path]) -> Template:
+    """The trampoline of ``code``, after :func:`pylivepatch.ftrace.verify.check`."""
+    template = trampoline(code, adopt=adopt)
+    check(code, template.code)
+    return template
+
+
+def code_at(code: CodeType, path: Path) -> CodeType:
+    """The nested code object at ``path``."""
+    for index in path:
+        code = code.co_consts[index]
+    return code
+
+
+def _is_function(code: CodeType) -> bool:
+    return bool(code.co_flags & 1) and not code.co_name.startswith("<generic parameters")
+
+
+def _nested(code: CodeType, prefix: Path = ()) -> Iterator[tuple[tuple[str, int], tuple[Path, CodeType]]]:
+    """Nested functions, lambdas and generator expressions by name and order, however deep."""
+    counts: dict[str, int] = {}
+
+    def visit(outer: CodeType, at: Path) -> Iterator[tuple[tuple[str, int], tuple[Path, CodeType]]]:
+        for index, const in enumerate(outer.co_consts):
+            if not isinstance(const, CodeType):
+                continue
+            path = (*at, index)
+            if _is_function(const) and (const.co_name not in _COMPREHENSIONS or const.co_name == "<genexpr>"):
+                number = counts[const.co_qualname] = counts.get(const.co_qualname, -1) + 1
+                yield (const.co_qualname, number), (path, const)
+            yield from visit(const, path)
+
+    return visit(code, prefix)
+
+
+def _can_follow(old: CodeType, new: CodeType) -> bool:
+    return (
+        old.co_name != "<genexpr>"
+        and old.co_freevars == new.co_freevars
+        and kind(old) == kind(new)
+        and signature_key(old) == signature_key(new)
+    )
+
+
+def normal_form(code: CodeType) -> tuple[Any, ...]:
+    """What ``code`` does, without where it stands: equal for code that differs in line numbers and file only."""
+    return (
+        code.co_code,
+        code.co_exceptiontable,
+        code.co_names,
+        code.co_varnames,
+        code.co_cellvars,
+        code.co_freevars,
+        code.co_flags,
+        code.co_qualname,
+        (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_stacksize),
+        tuple(normal_form(c) if isinstance(c, CodeType) else _constant_key(c) for c in code.co_consts),
+    )
+
+
+def _constant_key(value: Any) -> Any:
+    """Tells 1 from 1.0 and True, and 0.0 from -0.0, as CPython's compiler does."""
+    if isinstance(value, tuple):
+        return (tuple, tuple(_constant_key(item) for item in value))
+    if isinstance(value, frozenset):
+        return (frozenset, frozenset(_constant_key(item) for item in value))
+    if isinstance(value, float | complex):
+        return (type(value), repr(value))
+    return (type(value), value)
+
+
+# --- marshalling --------------------------------------------------------------------------------------------
+
+
+def dump_pair(pair: Pair, values: list[CodeType | None]) -> bytes:
+    nested = [(n.old_path, n.new_path, n.forward.to_bytes(), n.backward.to_bytes()) for n in pair.nested]
+    return marshal.dumps(
+        (
+            pair.old,
+            pair.new,
+            pair.forward.to_bytes(),
+            pair.backward.to_bytes(),
+            nested,
+            pair.guards_old,
+            pair.guards_new,
+            values,
+        )
+    )
+
+
+def load_pair(data: bytes) -> tuple[Pair, list[CodeType | None]]:
+    old, new, forward, backward, nested, guards_old, guards_new, values = marshal.loads(data)
+    pair = Pair(
+        old,
+        new,
+        Template.from_bytes(forward),
+        Template.from_bytes(backward),
+        tuple(Nested(o, n, Template.from_bytes(f), Template.from_bytes(b)) for o, n, f, b in nested),
+        guards_old,
+        guards_new,
+    )
+    return pair, values
+
+
+if __name__ == "__main__":
+    main()
