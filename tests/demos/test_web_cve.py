@@ -33,8 +33,8 @@ def processes_that_name(text: str) -> list[str]:
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the demo with a temporary folder of its own, whose path then is in its children's command
-    lines.""" return subprocess.Popen(
+    """Start the demo with a temporary folder of its own, whose path is in its children's command lines."""
+    return subprocess.Popen(
         [sys.executable, DEMO, *arguments],
         env=os.environ | {"PYTHONPATH": PATH, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
