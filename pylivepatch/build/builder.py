@@ -1,0 +1,152 @@
+"""The ways to a patch: from two trees, from a tree and a diff, from two releases."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pylivepatch.build.compare import compare_trees
+from pylivepatch.build.findings import BuildResult, Finding
+from pylivepatch.build.releases import fetch
+from pylivepatch.build.tree import File, arrange, package_prefix, read_pair, read_raw
+from pylivepatch.build.apply import apply_diffs
+from pylivepatch.errors import BuildError, BuildRefused, NothingChanged
+from pylivepatch.patch import Patch
+
+PathLike = str | os.PathLike[str]
+
+
+def examine(old: PathLike, new: PathLike, *, name: str, description: str = "") -> BuildResult:
+    """Compare two source trees (two folders) or two files, and say everything that was found.
+
+    Raises ``BuildError`` where a tree cannot be read and ``SourceError`` where a changed file cannot be parsed.
+    """
+    _check_name(name)
+    return _result(*read_pair(Path(old), Path(new)), name, description)
+
+
+def build_patch(old: PathLike, new: PathLike, *, name: str, description: str = "") -> Patch:
+    """The patch that takes a process from the source tree (or file) ``old`` to ``new``.
+
+    Raises ``BuildRefused`` (with every refusal), ``NothingChanged``, and what :func:`examine` raises.
+    """
+    return _patch_of(examine(old, new, name=name, description=description))
+
+
+def examine_diff(
+    diff: str | PathLike | Sequence[str | PathLike], source: PathLike, *, name: str, description: str = ""
+) -> BuildResult:
+    """Apply unified diffs to the tree ``source`` (in memory), and compare.
+
+    ``diff`` is the text of a diff, or the path of one, or several of either, applied in order. Raises ``DiffError``
+    where one does not apply, and what :func:`examine` raises.
+    """
+    _check_name(name)
+    root = Path(source)
+    if not root.exists():
+        raise BuildError("there is no such source folder", where=str(root))
+    single = not root.is_dir()
+    raw = {root.name: _read(root)} if single else read_raw(root)
+    prefix = package_prefix(root.parent if single else root)
+    patched, notes = apply_diffs(_diff_texts(diff), raw, str(root))
+    return _result(arrange(raw, prefix), arrange(patched, prefix), name, description, notes)
+
+
+def build_from_diff(
+    diff: str | PathLike | Sequence[str | PathLike], source: PathLike, *, name: str, description: str = ""
+) -> Patch:
+    """The patch that ``diff`` makes of the tree ``source``: see :func:`examine_diff`.
+
+    Raises ``BuildRefused``, ``NothingChanged``, and what :func:`examine_diff` raises.
+    """
+    return _patch_of(examine_diff(diff, source, name=name, description=description))
+
+
+def examine_releases(
+    dist: str, old: str, new: str, *, name: str | None = None, description: str = "", timeout: float = 300.0
+) -> BuildResult:
+    """Get two releases of ``dist`` with pip, as wheels and without dependencies, and compare them.
+
+    Raises ``ReleaseError`` where pip cannot get one within ``timeout`` seconds, and what :func:`examine` raises.
+    """
+    name = name or re.sub(r"[^A-Za-z0-9._+-]", "-", f"{dist}-{old}-{new}")
+    _check_name(name)
+    with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
+        trees = [arrange(fetch(dist, version, Path(folder), timeout=timeout)) for version in (old, new)]
+    return _result(*trees, name, description or f"{dist} {old} to {new}")
+
+
+def build_from_releases(
+    dist: str, old: str, new: str, *, name: str | None = None, description: str = "", timeout: float = 300.0
+) -> Patch:
+    """The patch that takes a process from release ``old`` of ``dist`` to ``new``: see :func:`examine_releases`.
+
+    Raises ``BuildRefused``, ``NothingChanged``, and what :func:`examine_releases` raises.
+    """
+    return _patch_of(
+        examine_releases(dist, old, new, name=name, description=description, timeout=timeout)
+    )
+
+
+def _result(
+    old: Mapping[str, File],
+    new: Mapping[str, File],
+    name: str,
+    description: str,
+    notes: Sequence[Finding] = (),
+) -> BuildResult:
+    modules, findings = compare_trees(old, new)
+    every = (*notes, *findings)
+    refusals = tuple(finding for finding in every if finding.verdict == "refused")
+    changes = tuple(finding for finding in every if finding.verdict == "applied")
+    patch = Patch(name, description, modules) if modules and not refusals else None
+    return BuildResult(patch, changes, refusals)
+
+
+def _patch_of(result: BuildResult) -> Patch:
+    if result.refusals:
+        lines = "\n".join(f"  {finding}" for finding in result.refusals)
+        count = len(result.refusals)
+        raise BuildRefused(
+            f"{count} difference{'s' if count > 1 else ''} cannot be made into a safe patch:\n{lines}",
+            advice="leave them out of the new version, or change them as docs/edits.md says under their codes",
+            refusals=result.refusals,
+            changes=result.changes,
+            details=result.as_dict(),
+        )
+    if result.patch is None:
+        raise NothingChanged(
+            "the two versions do not differ in anything that a running process executes",
+            details=result.as_dict(),
+        )
+    return result.patch
+
+
+def _check_name(name: str) -> None:
+    try:
+        Patch(name)
+    except ValueError as problem:
+        raise BuildError(str(problem), where=name) from problem
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise BuildError(f"the file cannot be read: {problem.strerror}", where=str(path)) from problem
+
+
+def _diff_texts(diff: str | PathLike | Sequence[str | PathLike]) -> list[tuple[str, bytes]]:
+    """``(what to call it, its bytes)`` for each diff. A string with a line end in it is a diff's text."""
+    several = [diff] if isinstance(diff, str | os.PathLike) else list(diff)
+    found = []
+    for number, one in enumerate(several, 1):
+        if isinstance(one, str) and ("\n" in one or not one):
+            found.append((f"diff {number}" if len(several) > 1 else "the diff", one.encode("utf-8", "surrogateescape")))
+        else:
+            path = Path(one)
+            found.append((str(path), _read(path)))
+    return found

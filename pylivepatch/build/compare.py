@@ -1,0 +1,145 @@
+"""Two versions of a source tree → the changes that a patch carries, and a finding for every difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pylivepatch.build import codes
+from pylivepatch.build.context import Context
+from pylivepatch.build.definitions import compare_scope
+from pylivepatch.build.findings import Finding, Report
+from pylivepatch.build.same import same_tree
+from pylivepatch.build.source import Source, decode
+from pylivepatch.build.tree import File, is_text_only
+from pylivepatch.build.world import World
+from pylivepatch.errors import SourceError
+from pylivepatch.patch import Change, FunctionChange, ModulePatch, NewFunction
+
+
+def compare_trees(
+    old: Mapping[str, File], new: Mapping[str, File]
+) -> tuple[tuple[ModulePatch, ...], tuple[Finding, ...]]:
+    """Compare two trees file by file. Raises ``SourceError`` for a changed file that cannot be read or parsed."""
+    files = _compare_files(old, new)
+    changed = [path for path in old if path in new and old[path].data != new[path].data and _is_module(new[path])]
+    if not changed:
+        return (), tuple(files.findings)
+    world = World(_sources(old, changed), _sources(new, changed))
+    contexts: dict[str, Context] = {}
+    for name in [name for name in world.old.modules if name in world.new.modules]:
+        before, after = world.old.modules[name], world.new.modules[name]
+        report = Report(name, after.source.path)
+        contexts[name] = Context(world, before, after, report, peers=contexts)
+    for path in changed:
+        context = contexts[new[path].module]
+        if same_tree(context.old.source.tree, context.new.source.tree):
+            continue
+        try:
+            compare_scope(context, context.old.items, context.new.items)
+        except RecursionError as problem:
+            raise SourceError("the file is nested too deeply to compare", where=path) from problem
+        _star_imported(context)
+    patches = tuple(
+        ModulePatch(
+            context.module,
+            context.new.source.path,
+            context.old.source.text,
+            context.new.source.text,
+            tuple(sorted(context.changes, key=_line)),
+        )
+        for context in contexts.values()
+        if context.changes
+    )
+    findings = [finding for context in contexts.values() for finding in context.report.findings]
+    return patches, (*findings, *files.findings)
+
+
+def _is_module(file: File) -> bool:
+    return file.is_python and bool(file.module) and not file.outside
+
+
+def _sources(tree: Mapping[str, File], changed: list[str]) -> dict[str, Source]:
+    """Every module of a tree. One that did not change and cannot be read is none of ours to complain about."""
+    found = {}
+    for path, file in sorted(tree.items()):
+        if not _is_module(file):
+            continue
+        try:
+            found[file.module] = Source(file.module, path, decode(file.data, path), file.is_package)
+        except SourceError:
+            if path in changed:
+                raise
+    return found
+
+
+def _line(change: Change) -> int:
+    return change.new.line if isinstance(change, FunctionChange | NewFunction) else change.line
+
+
+def _compare_files(old: Mapping[str, File], new: Mapping[str, File]) -> Report:
+    """What is no change within a module: files that came, went, or are no Python source."""
+    report = Report("", "")
+    for path in sorted(old.keys() | new.keys()):
+        before, after = old.get(path), new.get(path)
+        if before is not None and after is not None and before.data == after.data:
+            continue
+        file = after or before
+        assert file is not None
+        what = "is gone" if after is None else "is new" if before is None else "changed"
+        report.file, report.module = path, file.module
+        if file.outside or is_text_only(path):
+            report.note(codes.OUTSIDE, "", f"the file {what}; no running process uses it")
+        elif not file.is_python:
+            report.refused(
+                codes.OTHER_FILE,
+                "",
+                f"the file {what}, and it is no Python source, so a patch cannot hold it",
+                "bring the file onto the machine by itself if the process reads it anew, and leave it out of the diff",
+            )
+        elif not file.module:
+            report.refused(
+                codes.NOT_IMPORTABLE,
+                "",
+                f"the file {what}, and its path is no import name, so no module of a running process can be found by it",
+                "give it a name that Python can import, or leave it out of the diff",
+            )
+        elif before is None:
+            report.refused(
+                codes.MODULE_NEW,
+                "",
+                "the module is new: the process has no file to import it from",
+                "put what is needed of it into a module that exists already",
+            )
+        elif after is None:
+            report.refused(
+                codes.MODULE_REMOVED,
+                "",
+                "the module is gone, and a running process may have imported it",
+                "keep the module; what nobody imports any more does no harm",
+            )
+    report.file = report.module = ""
+    return report
+
+
+def _star_imported(context: Context) -> None:
+    """A new public name does not reach those who copied all names out of the module."""
+    new_names = [change for change in context.changes if not isinstance(change, FunctionChange)]
+    for copy in context.world.new.copies.get(context.module, ()):
+        if copy.name != "*":
+            continue
+        for change in new_names:
+            name = change.target
+            if "." in name or name.startswith("_") or getattr(change, "old", None) is not None:
+                continue
+            user = context.world.new.modules[copy.importer]
+            if name in user.mentioned or any(
+                (copy.importer, name) in other.imported_anywhere for other in context.world.new.modules.values()
+            ):
+                context.report.refused(
+                    codes.STAR_IMPORT,
+                    name,
+                    f"the new name is used through `from {copy.module} import *` in {user.source.path}:{copy.line}, "
+                    "which ran already",
+                    "import the name by itself where it is used",
+                    new_line=_line(change),
+                )

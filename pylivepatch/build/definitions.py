@@ -1,0 +1,391 @@
+"""The two versions of a scope, a module or a class body, paired definition by definition."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Sequence
+
+from pylivepatch.build import codes
+from pylivepatch.build.context import Context
+from pylivepatch.build.functions import compare_function, is_overload, new_function
+from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
+from pylivepatch.build.names import Names
+from pylivepatch.build.same import describe_difference, same_tree, show
+from pylivepatch.build.scope import Item, items_of
+from pylivepatch.build.values import compare_annotation, compare_value, new_value
+
+_DEFINES = ("function", "class", "value", "import")
+_WHAT = {"function": "a function", "class": "a class", "value": "a value", "import": "an import"}
+
+
+def compare_scope(context: Context, old: list[Item], new: list[Item]) -> None:
+    """Report and carry every difference between two versions of a body."""
+    _compare_docstring(context, old, new)
+    compare_futures(context, old, new)
+    compare_stars(context, old, new)
+    reused = _reused_names(context, old, new)
+    old = [item for item in old if item.name not in reused]
+    new = [item for item in new if item.name not in reused]
+    if context.owner:
+        _compare_code(context, _of(old, "code", "import"), _of(new, "code", "import"))
+    else:
+        _compare_code(context, _of(old, "code"), _of(new, "code"))
+        compare_imports(context, old, new)
+    _compare_values(context, old, new)
+    _compare_functions(context, _of(old, "function"), _of(new, "function"))
+    _compare_classes(context, _of(old, "class"), _of(new, "class"))
+
+
+def _of(items: Sequence[Item], *kinds: str) -> list[Item]:
+    return [item for item in items if item.kind in kinds]
+
+
+def _grouped(items: Sequence[Item]) -> dict[str, list[Item]]:
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(item.name, []).append(item)
+    return found
+
+
+def _reused_names(context: Context, old: list[Item], new: list[Item]) -> set[str]:
+    """Names that were one kind of thing and became another; reported here, and looked at no further."""
+
+    def kinds(items: list[Item]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for item in items:
+            if item.kind in _DEFINES and not item.typing_only:
+                found.setdefault(item.name, set()).add(item.kind)
+        return found
+
+    before, after, reused = kinds(old), kinds(new), set()
+    for name, now in after.items():
+        then = before.get(name, set())
+        if then == now or not then:
+            continue
+        reused.add(name)
+        first, last = (next(item for item in items if item.name == name) for items in (old, new))
+        context.report.refused(
+            codes.NAME_REUSED,
+            context.symbol(name),
+            f"the name was {' and '.join(_WHAT[kind] for kind in sorted(then))} and became "
+            f"{' and '.join(_WHAT[kind] for kind in sorted(now))}",
+            "give the new definition a name of its own",
+            old_line=first.line,
+            new_line=last.line,
+            difference=describe_difference(first.node, last.node),
+        )
+    return reused
+
+
+def _compare_docstring(context: Context, old: list[Item], new: list[Item]) -> None:
+    before, after = _of(old, "docstring"), _of(new, "docstring")
+    if same_tree([item.node for item in before], [item.node for item in after]):
+        return
+    context.report.note(
+        codes.DOCSTRING_LEFT,
+        context.symbol("__doc__"),
+        f"the docstring of the {'class' if context.owner else 'module'} changed; the live one stays",
+        old_line=before[0].line if before else 0,
+        new_line=after[0].line if after else 0,
+    )
+
+
+def _compare_code(context: Context, old: list[Item], new: list[Item]) -> None:
+    """Statements that do something when the module is imported: they ran, and cannot be run again."""
+
+    def keys(items: list[Item]) -> list[str]:
+        return [
+            "|".join((*item.guard, item.skeleton or ast.dump(item.node)))
+            for item in items
+            if not item.typing_only and not item.main_only
+        ]
+
+    before = [item for item in old if not item.typing_only and not item.main_only]
+    after = [item for item in new if not item.typing_only and not item.main_only]
+    matcher = difflib.SequenceMatcher(None, keys(old), keys(new), autojunk=False)
+    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        was, now = before[i1:i2], after[j1:j2]
+        message = "code that runs when the " + ("class is created" if context.owner else "module is imported")
+        context.report.refused(
+            codes.MODULE_CODE,
+            context.owner,
+            message + {"replace": " changed", "delete": " is gone", "insert": " is new"}[tag],
+            "do the work in a function that runs later, or leave the code as it was",
+            old_line=was[0].node.lineno if was else 0,
+            new_line=now[0].node.lineno if now else 0,
+            difference=_code_difference(was, now),
+        )
+    for items, others in ((old, new), (new, old)):
+        for item in items:
+            if item.main_only and not any(same_tree(item.node, other.node) for other in others if other.main_only):
+                context.report.note(
+                    codes.OUTSIDE,
+                    context.symbol(item.name),
+                    "code under `if __name__ == '__main__'` differs; a running process does not run it again",
+                    old_line=item.line if items is old else 0,
+                    new_line=item.line if items is new else 0,
+                )
+
+
+def _code_difference(old: list[Item], new: list[Item]) -> str:
+    if len(old) == len(new) == 1 and not old[0].skeleton and not new[0].skeleton:
+        return describe_difference(old[0].node, new[0].node)
+
+    def text(items: list[Item]) -> str:
+        return (f"`{items[0].skeleton}`" if items[0].skeleton else show(items[0].node)) if items else "nothing"
+
+    return f"{text(old)} became {text(new)}"
+
+
+def _compare_values(context: Context, old: list[Item], new: list[Item]) -> None:
+    before, after = _grouped(_of(old, "value")), _grouped(_of(new, "value"))
+    declared, declares = _grouped(_of(old, "annotation")), _grouped(_of(new, "annotation"))
+    for name, items in after.items():
+        olds = before.get(name, [])
+        if not olds and len(items) == 1:
+            new_value(context, items[0])
+        elif len(olds) == len(items) == 1:
+            if olds[0].guard != items[0].guard and not (olds[0].typing_only and items[0].typing_only):
+                _refuse_moved(context, olds[0], items[0])
+            else:
+                compare_value(context, olds[0], items[0])
+        elif not _same_list(olds, items):
+            context.report.refused(
+                codes.ASSIGNED_TWICE,
+                context.symbol(name),
+                "the name is assigned more than once, so which value is the live one is not known",
+                "assign it once",
+                old_line=olds[0].line if olds else 0,
+                new_line=items[-1].line,
+                difference=describe_difference([item.node for item in olds], [item.node for item in items]),
+            )
+    for name, items in before.items():
+        if name not in after:
+            _removed_value(context, items[0])
+    for name in dict.fromkeys((*declared, *declares)):
+        pair = declared.get(name, []), declares.get(name, [])
+        if same_tree([item.node for item in pair[0]], [item.node for item in pair[1]]):
+            continue
+        what = describe_difference([item.node for item in pair[0]], [item.node for item in pair[1]])
+        compare_annotation(
+            context,
+            (pair[1] or pair[0])[0],
+            old_line=pair[0][0].line if pair[0] else 0,
+            new_line=pair[1][0].line if pair[1] else 0,
+            what=what,
+        )
+
+
+def _same_list(old: list[Item], new: list[Item]) -> bool:
+    return [item.guard for item in old] == [item.guard for item in new] and same_tree(
+        [item.node for item in old], [item.node for item in new]
+    )
+
+
+def _refuse_moved(context: Context, old: Item, new: Item) -> None:
+    context.report.refused(
+        codes.CONDITIONAL,
+        context.symbol(new.name),
+        f"it is defined under another condition now: {' / '.join(old.guard) or 'always'} became "
+        f"{' / '.join(new.guard) or 'always'}",
+        "leave the condition as it was",
+        old_line=old.line,
+        new_line=new.line,
+    )
+
+
+def _removed_value(context: Context, item: Item) -> None:
+    symbol = context.symbol(item.name)
+    if item.typing_only or item.main_only:
+        context.report.note(codes.TYPING_ONLY, symbol, "a running process does not have this name", old_line=item.line)
+        return
+    if context.owner:
+        context.report.refused(
+            codes.ATTRIBUTE_REMOVED,
+            symbol,
+            "the class attribute is gone; instances and subclasses would find it all the same",
+            "keep it, and let the functions ignore it",
+            old_line=item.line,
+        )
+        return
+    place = context.world.still_refers(context.module, item.name)
+    if place is None:
+        context.report.note(
+            codes.LEFT_IN_PLACE, symbol, "the name is gone and nothing refers to it; it stays", old_line=item.line
+        )
+        return
+    context.report.refused(
+        codes.VALUE_REMOVED,
+        symbol,
+        f"the name is gone, but it still means something in the new version: {place}",
+        "keep the name",
+        old_line=item.line,
+    )
+
+
+def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> None:
+    before, after = _grouped(old), _grouped(new)
+    for name in dict.fromkeys((*after, *before)):
+        pairs, gone, added = _pair(before.get(name, []), after.get(name, []))
+        for was, now in pairs:
+            if was.guard != now.guard:
+                _refuse_moved(context, was, now)
+            else:
+                shadowed = _is_shadowed(now, after[name], context.new.names)
+                compare_function(context, was, now, shadowed=shadowed)
+        for now in added:
+            new_function(context, now)
+        for was in gone:
+            _removed_function(context, was, bool(pairs))
+
+
+def _pair(old: list[Item], new: list[Item]) -> tuple[list[tuple[Item, Item]], list[Item], list[Item]]:
+    """Functions of one name, paired by decorators and condition, in order; then what is left over, if it is clear."""
+    if len(old) == len(new) == 1:
+        return [(old[0], new[0])], [], []
+    pairs: list[tuple[Item, Item]] = []
+    left, right = list(old), list(new)
+    for exact in (True, False):  # equal ones first, so that an insertion does not shift the rest
+        for now in list(right):
+            for was in left:
+                if _role(was) == _role(now) and (not exact or same_tree(was.node, now.node)):
+                    pairs.append((was, now))
+                    left.remove(was)
+                    right.remove(now)
+                    break
+    if len(left) == len(right) == 1:
+        pairs.append((left.pop(), right.pop()))
+    return sorted(pairs, key=lambda pair: pair[1].line), left, right
+
+
+def _role(item: Item) -> tuple[object, ...]:
+    return (item.guard, *(ast.dump(decorator) for decorator in item.function.decorator_list))
+
+
+def _is_shadowed(item: Item, group: list[Item], names: Names) -> bool:
+    """Whether a later definition of the same name, under the same condition, takes its place."""
+    for later in group:
+        if later.line <= item.line or later.guard != item.guard[: len(later.guard)]:
+            continue
+        decorators = later.function.decorator_list
+        if is_overload(later, names) or any(_continues(decorator, item.name) for decorator in decorators):
+            continue
+        return True
+    return False
+
+
+def _continues(decorator: ast.expr, name: str) -> bool:
+    """``@x.setter``, ``@f.register(int)``: the earlier object of the name lives on in the later one."""
+    node = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
+
+
+def _removed_function(context: Context, item: Item, name_lives_on: bool) -> None:
+    symbol, report = context.symbol(item.name), context.report
+    if item.typing_only or is_overload(item, context.old.names):
+        report.note(codes.TYPING_ONLY, symbol, "only type checkers saw this function", old_line=item.line)
+        return
+    if context.owner:
+        place = context.world.attribute_mentioned(item.name)
+        special = item.name.startswith("__") and item.name.endswith("__")
+        why = (
+            "a property or function loses one of its parts" if name_lives_on
+            else "it is a special method" if special
+            else "a base class may have one of its name" if context.has_bases
+            else f"the new version still mentions it: {place}" if place
+            else ""
+        )  # fmt: skip
+    else:
+        still = context.world.still_refers(context.module, item.name)
+        why = (
+            "another definition of its name stays" if name_lives_on
+            else f"it still means something in the new version: {still}" if still
+            else ""
+        )  # fmt: skip
+    if not why:
+        report.note(codes.LEFT_IN_PLACE, symbol, "it is gone and nothing refers to it; it stays", old_line=item.line)
+        return
+    report.refused(
+        codes.FUNCTION_REMOVED,
+        symbol,
+        f"the function is gone, and its absence could matter: {why}",
+        "keep it, and give it the body that its callers should meet",
+        old_line=item.line,
+    )
+
+
+def _compare_classes(context: Context, old: list[Item], new: list[Item]) -> None:
+    before, after = _grouped(old), _grouped(new)
+    for name in dict.fromkeys((*after, *before)):
+        olds, news = before.get(name, []), after.get(name, [])
+        if [item.guard for item in olds] == [item.guard for item in news]:
+            for was, now in zip(olds, news, strict=True):
+                _compare_class(context, was, now, len(news) > 1)
+            continue
+        if olds and news:
+            _refuse_moved(context, olds[0], news[0])
+            continue
+        item = (news or olds)[0]
+        if item.typing_only:
+            context.report.note(codes.TYPING_ONLY, context.symbol(name), "only type checkers see this class")
+        elif news:
+            context.report.refused(
+                codes.CLASS_NEW,
+                context.symbol(name),
+                "the class is new",
+                "put what it does into functions, or wait for a restart with this part",
+                new_line=item.line,
+            )
+        else:
+            context.report.refused(
+                codes.CLASS_REMOVED,
+                context.symbol(name),
+                "the class is gone",
+                "keep it",
+                old_line=item.line,
+            )
+
+
+def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> None:
+    if same_tree(old.node, new.node):
+        return
+    symbol, report = context.symbol(new.name), context.report
+    before, after = old.class_node, new.class_node
+    lines = {"old_line": old.line, "new_line": new.line}
+    if new.typing_only:
+        report.note(codes.TYPING_ONLY, symbol, "only type checkers see this class; nothing to do", **lines)
+        return
+    for field, what in (
+        ("decorator_list", "decorators"),
+        ("bases", "bases"),
+        ("keywords", "keywords (metaclass and others)"),
+        ("type_params", "type parameters"),
+    ):
+        was, now = getattr(before, field, []), getattr(after, field, [])
+        if not same_tree(was, now):
+            report.refused(
+                codes.CLASS_STATEMENT,
+                symbol,
+                f"the class's {what} changed; the class exists already and was made with the old ones",
+                "leave the class statement as it was, and change the methods",
+                difference=describe_difference(was, now),
+                **lines,
+            )
+    if repeated and not old.guard:
+        report.refused(
+            codes.AMBIGUOUS,
+            symbol,
+            "the class is defined more than once, so which one is live is not known",
+            "give each class a name of its own",
+            **lines,
+        )
+        return
+    old_items, new_items = items_of(before.body), items_of(after.body)
+    shapes = context.world.old.class_shape(context.module, before), context.world.new.class_shape(context.module, after)
+    shape = next((shape for shape in ("enum", "fields", "unknown") if shape in shapes), "plain")
+    has_bases = any(not (isinstance(base, ast.Name) and base.id == "object") for base in after.bases)
+    inner = context.inside(new.name, old_items, new_items, shape, has_bases or bool(after.keywords))
+    compare_scope(inner, old_items, new_items)

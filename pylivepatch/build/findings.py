@@ -1,0 +1,145 @@
+"""What the builder says about a difference, and what it hands back: findings and the result of a build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pylivepatch.patch import Patch
+
+Verdict = Literal["applied", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference between the old and the new source, and what becomes of it.
+
+    ``verdict`` (the key ``class`` in JSON) is ``applied`` or ``refused``. ``carried`` is false for an applied finding that
+    the patch has nothing to do for, such as a changed type stub. ``old_line`` and ``new_line`` are 0 where there is
+    none. ``difference`` is the first point where the two differ; ``nested`` names the changed functions inside a
+    function (``f.<locals>.g``).
+    """
+
+    code: str
+    verdict: Verdict
+    module: str
+    symbol: str
+    file: str
+    old_line: int
+    new_line: int
+    difference: str
+    message: str
+    advice: str = ""
+    carried: bool = True
+    nested: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """``module:symbol (file:line)``."""
+        name = f"{self.module}:{self.symbol}" if self.symbol else self.module
+        line = self.new_line or self.old_line
+        spot = f"{self.file}:{line}" if line else self.file
+        return f"{name} ({spot})" if name else spot
+
+    def __str__(self) -> str:
+        text = f"{self.code} {self.verdict}: {self.place}: {self.message}"
+        if self.difference:
+            text += f" First difference: {self.difference}."
+        if self.advice:
+            text += f" What to do: {self.advice}"
+        return text
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON shape that ``pylivepatch build --json`` prints."""
+        return {
+            "code": self.code,
+            "class": self.verdict,
+            "module": self.module,
+            "symbol": self.symbol,
+            "file": self.file,
+            "old_line": self.old_line,
+            "new_line": self.new_line,
+            "difference": self.difference,
+            "message": self.message,
+            "advice": self.advice,
+            "carried": self.carried,
+            "nested": list(self.nested),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """Everything that was found. ``patch`` is ``None`` where something was refused or nothing changed."""
+
+    patch: Patch | None
+    changes: tuple[Finding, ...]
+    refusals: tuple[Finding, ...]
+
+    @property
+    def outcome(self) -> Literal["built", "refused", "unchanged"]:
+        if self.refusals:
+            return "refused"
+        return "built" if self.patch is not None else "unchanged"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON shape that ``pylivepatch build --json`` prints."""
+        return {
+            "outcome": self.outcome,
+            "name": self.patch.name if self.patch else None,
+            "changes": [finding.as_dict() for finding in self.changes],
+            "refusals": [finding.as_dict() for finding in self.refusals],
+        }
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects the findings of one module (or of the files beside the modules)."""
+
+    module: str
+    file: str
+    findings: list[Finding] = field(default_factory=list)
+
+    def applied(
+        self,
+        code: str,
+        symbol: str,
+        message: str,
+        *,
+        old_line: int = 0,
+        new_line: int = 0,
+        difference: str = "",
+        carried: bool = True,
+        nested: tuple[str, ...] = (),
+    ) -> None:
+        self.findings.append(
+            Finding(
+                code, "applied", self.module, symbol, self.file, old_line, new_line, difference, message,
+                carried=carried, nested=nested,
+            )
+        )  # fmt: skip
+
+    def note(
+        self, code: str, symbol: str, message: str, *, old_line: int = 0, new_line: int = 0, difference: str = ""
+    ) -> None:
+        """A difference that the patch does nothing for, told all the same."""
+        self.applied(
+            code, symbol, message, old_line=old_line, new_line=new_line, difference=difference, carried=False
+        )
+
+    def refused(
+        self,
+        code: str,
+        symbol: str,
+        message: str,
+        advice: str,
+        *,
+        old_line: int = 0,
+        new_line: int = 0,
+        difference: str = "",
+    ) -> None:
+        self.findings.append(
+            Finding(
+                code, "refused", self.module, symbol, self.file, old_line, new_line, difference, message, advice,
+                carried=False,
+            )
+        )  # fmt: skip

@@ -1,0 +1,383 @@
+"""A function in both versions, or a new one: what of it changed, and whether a running process can follow.
+
+A change of the body, of parameters, defaults, annotations or the docstring moves with the code. A change of what was
+done once, when the ``def`` ran (decorators, the kind of function), cannot be done again on a live function.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from types import CodeType
+
+from pylivepatch.build import codes
+from pylivepatch.build.context import Ambiguous, Context
+from pylivepatch.build.names import SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
+from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_constant, same_tree
+from pylivepatch.build.scope import FunctionNode, Item
+from pylivepatch.build.uses import Uses, annotations_of
+from pylivepatch.patch import FunctionChange, NewFunction
+
+_OVERLOAD = frozenset({"typing.overload", "typing_extensions.overload"})
+_KINDS = (
+    (inspect.CO_ASYNC_GENERATOR, "an async generator function"),
+    (inspect.CO_COROUTINE, "a coroutine function"),
+    (inspect.CO_GENERATOR, "a generator function"),
+)
+# Looked at only when the class is created, so that a class that exists already never asks for them.
+_AT_CLASS_CREATION = frozenset({"__init_subclass__", "__set_name__", "__prepare__", "__mro_entries__"})
+_IMPLICIT = {"__new__": "staticmethod", "__class_getitem__": "classmethod"}
+
+
+def is_overload(item: Item, names: Names) -> bool:
+    """A stub for type checkers (``@overload``), which is never called."""
+    return any(names.dotted(decorator) in _OVERLOAD for decorator in item.function.decorator_list)
+
+
+def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool = False) -> None:
+    """Report and carry what changed between two versions of one outermost function."""
+    if same_tree(old.node, new.node):
+        return
+    symbol, report = context.symbol(new.name), context.report
+    lines = {"old_line": old.line, "new_line": new.line}
+    if old.typing_only or new.typing_only or is_overload(new, context.new.names):
+        report.note(codes.TYPING_ONLY, symbol, "only type checkers see this function; nothing to do", **lines)
+        return
+    if old.main_only or new.main_only:
+        report.note(codes.OUTSIDE, symbol, "the function exists only where the file is run as a script", **lines)
+        return
+    before, after = old.function, new.function
+    if not same_tree(before.decorator_list, after.decorator_list):
+        report.refused(
+            codes.DECORATORS_CHANGED,
+            symbol,
+            "its decorators changed; they ran when the function was defined and cannot be run again on the live one",
+            "keep the decorators, and do in the body what the new ones would do",
+            difference=describe_difference(before.decorator_list, after.decorator_list),
+            **lines,
+        )
+        return
+    if not same_tree(getattr(before, "type_params", []), getattr(after, "type_params", [])):
+        report.refused(
+            codes.GENERIC_FUNCTION, symbol, "its type parameters changed", "keep the type parameters as they were", **lines
+        )
+        return
+    try:
+        old_code, new_code = context.code(context.old.source, before), context.code(context.new.source, after)
+    except Ambiguous as problem:
+        report.refused(
+            codes.AMBIGUOUS,
+            symbol,
+            f"the function cannot be told apart in the compiled module: {problem}",
+            "define it once, on a line of its own, in code that runs",
+            **lines,
+        )
+        return
+    kind, new_kind = kind_of(old_code), kind_of(new_code)
+    if kind != new_kind:
+        report.refused(
+            codes.KIND_CHANGED,
+            symbol,
+            f"it was {kind} and became {new_kind}: callers that hold the old kind's result could not go on",
+            "add a function of the new kind under another name, and call it from the callers",
+            difference=describe_difference(before.body, after.body),
+            **lines,
+        )
+        return
+    _carry(context, old, new, old_code, new_code, shadowed)
+
+
+def _carry(
+    context: Context, old: Item, new: Item, old_code: CodeType, new_code: CodeType, shadowed: bool
+) -> None:
+    before, after = old.function, new.function
+    symbol, report = context.symbol(new.name), context.report
+    body_changed = not (same_code(old_code, new_code) and _same_optimized(context, before, after))
+    parts = ["body"] if body_changed else []
+    if body_changed and _only_docstring(before, after):
+        parts = ["docstring"]
+    if not same_tree(_bare(before.args), _bare(after.args)):
+        parts.append("parameters")
+
+    found = len(report.findings)
+    defaults, kwdefaults = positional_defaults(context.old, before), keyword_defaults(context, before)
+    new_defaults, new_kwdefaults = positional_defaults(context.new, after), keyword_defaults(context, after)
+    annotations = annotations_display(context, context.old, before)
+    new_annotations = annotations_display(context, context.new, after)
+    if defaults != new_defaults:
+        parts.append("defaults")
+        _check_defaults(context, new, after.args.defaults)
+    if kwdefaults != new_kwdefaults:
+        parts.append("keyword defaults")
+        _check_defaults(context, new, [value for value in after.args.kw_defaults if value is not None])
+    if annotations != new_annotations:
+        parts.append("annotations")
+        _check_annotations(context, new)
+    if not parts or len(report.findings) > found:
+        return
+    lines = {"old_line": old.line, "new_line": new.line}
+    if shadowed:
+        report.refused(
+            codes.SHADOWED,
+            symbol,
+            "a later definition takes over its name, so the live function cannot be found by it",
+            "give each of the functions a name of its own",
+            difference=describe_difference(before, after),
+            **lines,
+        )
+        return
+    if body_changed and not _check_import_time_calls(context, new, old_code, new_code):
+        return
+    context.changes.append(
+        FunctionChange(
+            context.ref(before),
+            context.ref(after),
+            None if defaults == new_defaults else new_defaults,
+            None if kwdefaults == new_kwdefaults else new_kwdefaults,
+            None if annotations == new_annotations else new_annotations,
+        )
+    )
+    report.applied(
+        codes.FUNCTION_CHANGED,
+        symbol,
+        f"changed: {', '.join(parts)}",
+        difference=describe_difference(before, after),
+        nested=changed_inside(old_code, new_code),
+        **lines,
+    )
+
+
+def new_function(context: Context, new: Item) -> None:
+    """Report and carry a function that the old version does not have."""
+    symbol, report, node = context.symbol(new.name), context.report, new.function
+    if new.typing_only or is_overload(new, context.new.names):
+        report.note(codes.TYPING_ONLY, symbol, "only type checkers see this function; nothing to do", new_line=new.line)
+        return
+    if new.main_only:
+        report.note(
+            codes.OUTSIDE, symbol, "the function exists only where the file is run as a script", new_line=new.line
+        )
+        return
+
+    def refuse(code: str, message: str, advice: str) -> None:
+        report.refused(code, symbol, message, advice, new_line=new.line)
+
+    found = len(report.findings)
+    if new.guard:
+        refuse(
+            codes.CONDITIONAL,
+            f"the new function is defined only under a condition ({new.guard[-1]})",
+            "define it unconditionally, and test the condition in its body",
+        )
+        return
+    if getattr(node, "type_params", []):
+        refuse(codes.GENERIC_FUNCTION, "the new function has type parameters", "use typing.TypeVar instead")
+    try:
+        context.code(context.new.source, node)
+    except Ambiguous as problem:
+        refuse(codes.AMBIGUOUS, f"the function cannot be told apart: {problem}", "define it once, on a line of its own")
+    _check_method(context, new, refuse)
+    decorators = _check_decorators(context, new, refuse)
+    _check_defaults(context, new, [*node.args.defaults, *filter(None, node.args.kw_defaults)])
+    _check_annotations(context, new)
+    if len(report.findings) > found:
+        return
+    defaults, kwdefaults = positional_defaults(context.new, node), keyword_defaults(context, node)
+    annotations = annotations_display(context, context.new, node)
+    context.changes.append(
+        NewFunction(
+            context.ref(node),
+            "" if defaults == "()" else defaults,
+            "" if kwdefaults == "{}" else kwdefaults,
+            "" if annotations == "{}" else annotations,
+            decorators,
+        )
+    )
+    report.applied(
+        codes.FUNCTION_NEW, symbol, "new method" if context.owner else "new function", new_line=new.line
+    )
+
+
+def kind_of(code: CodeType) -> str:
+    """What calling a function of this code gives."""
+    return next((name for flag, name in _KINDS if code.co_flags & flag), "a plain function")
+
+
+def positional_defaults(uses: Uses, node: FunctionNode) -> str:
+    """``__defaults__`` as a tuple display."""
+    del uses
+    texts = [ast.unparse(value) for value in node.args.defaults]
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+
+
+def keyword_defaults(context: Context, node: FunctionNode) -> str:
+    """``__kwdefaults__`` as a dict display."""
+    pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+    return "{%s}" % ", ".join(  # noqa: UP031 - braces
+        f"{mangle(argument.arg, context.class_name)!r}: {ast.unparse(value)}" for argument, value in pairs if value
+    )
+
+
+def annotations_display(context: Context, uses: Uses, node: FunctionNode) -> str:
+    """``__annotations__`` as a dict display: of strings where the module has ``from __future__ import annotations``."""
+    entries = []
+    for name, annotation in annotations_of(node).items():
+        text = ast.unparse(annotation)
+        entries.append(f"{mangle(name, context.class_name)!r}: {text!r}" if uses.future_annotations else f"{name!r}: {text}")
+    return "{%s}" % ", ".join(entries)  # noqa: UP031 - braces
+
+
+def mangle(name: str, class_name: str) -> str:
+    """A private name as the compiler spells it in a class."""
+    stripped = class_name.lstrip("_")
+    if not stripped or not name.startswith("__") or name.endswith("__"):
+        return name
+    return f"_{stripped}{name}"
+
+
+def _bare(arguments: ast.arguments) -> list[object]:
+    names = [*arguments.posonlyargs, None, *arguments.args, None, arguments.vararg, *arguments.kwonlyargs, None]
+    return [argument and ast.Name(argument.arg) for argument in (*names, arguments.kwarg)]
+
+
+def _only_docstring(before: FunctionNode, after: FunctionNode) -> bool:
+    def rest(node: FunctionNode) -> list[ast.stmt]:
+        return node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+
+    return same_tree(rest(before), rest(after)) and same_tree(_bare(before.args), _bare(after.args))
+
+
+def _same_optimized(context: Context, before: FunctionNode, after: FunctionNode) -> bool:
+    # Under -O `__debug__` is false, and code that this interpreter dropped comes to life.
+    def find(uses: Uses, node: FunctionNode) -> list[CodeType]:
+        ref = context.ref(node)
+        return uses.source.codes_optimized.get((ref.qualname, ref.line), [])
+
+    return all(map(same_code, find(context.old, before), find(context.new, after)))
+
+
+def _check_defaults(context: Context, new: Item, values: list[ast.expr]) -> None:
+    for value in values:
+        try:
+            check_expression(value, context.new.names, hidden=context.new_hidden, fresh=True, class_name=context.class_name)
+        except Unsafe as part:
+            context.report.refused(
+                codes.UNSAFE_DEFAULT,
+                context.symbol(new.name),
+                f"the default {ast.unparse(value)} cannot be evaluated again without side effects: {part}",
+                "use a literal, or None and work it out in the body",
+                new_line=value.lineno,
+            )
+
+
+def _check_annotations(context: Context, new: Item) -> None:
+    if context.new.future_annotations:
+        return
+    for name, annotation in annotations_of(new.function).items():
+        try:
+            check_annotation(
+                annotation, context.new.names, hidden=context.new_hidden, class_name=context.class_name
+            )
+        except Unsafe as part:
+            context.report.refused(
+                codes.UNSAFE_ANNOTATION,
+                context.symbol(new.name),
+                f"the annotation of {name} cannot be evaluated in the module: {part}",
+                "put the annotation in quotes, or leave it out",
+                new_line=annotation.lineno,
+            )
+
+
+def _check_method(context: Context, new: Item, refuse: object) -> None:
+    assert callable(refuse)
+    if not context.owner:
+        return
+    if new.name in _AT_CLASS_CREATION:
+        refuse(
+            codes.NEEDS_CLASS_CREATION,
+            f"{new.name} acts only while a class is created, and this class exists already",
+            "do its work where the class is used",
+        )
+    if new.name == "__eq__" and "__hash__" not in context.new_hidden:
+        refuse(
+            codes.NEEDS_CLASS_CREATION,
+            "a class statement with __eq__ and no __hash__ makes the class unhashable; a method added later does not",
+            "define __hash__ too",
+        )
+
+
+def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str, ...]:
+    assert callable(refuse)
+    names, texts = context.new.names, []
+    for decorator in new.function.decorator_list:
+        texts.append(ast.unparse(decorator))
+        target = names.dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
+        match decorator:
+            case ast.Attribute(value=ast.Name(id=name), attr="setter" | "getter" | "deleter") if name == new.name:
+                if name in context.old_hidden:
+                    refuse(
+                        codes.PROPERTY_REBUILT,
+                        f"a new {decorator.attr} makes another property object of {name}, which the class has already",
+                        "add a method for it, or a property under another name",
+                    )
+                continue
+        if target in {"abc.abstractmethod", "abc.abstractproperty"}:
+            refuse(
+                codes.NEEDS_CLASS_CREATION,
+                "which methods are abstract is fixed when the class is created",
+                "raise NotImplementedError in the body instead",
+            )
+        elif target not in SAFE_DECORATORS:
+            refuse(
+                codes.UNKNOWN_DECORATOR,
+                f"what the decorator {ast.unparse(decorator)} does is not known, so it cannot be run safely",
+                "write the function without it, or use one of the decorators that docs/edits.md lists",
+            )
+        elif isinstance(decorator, ast.Call):
+            for value in (*decorator.args, *(keyword.value for keyword in decorator.keywords)):
+                try:
+                    check_expression(value, names, hidden=context.new_hidden, class_name=context.class_name)
+                except Unsafe as part:
+                    refuse(
+                        codes.UNKNOWN_DECORATOR,
+                        f"the decorator {ast.unparse(decorator)} cannot be run without side effects: {part}",
+                        "give the decorator literals, or names of the module",
+                    )
+    if context.owner and new.name in _IMPLICIT and not texts:
+        texts.append(_IMPLICIT[new.name])  # what the class statement does by itself
+    return tuple(texts)
+
+
+def _check_import_time_calls(context: Context, new: Item, old_code: CodeType, new_code: CodeType) -> bool:
+    """Whether the function's change reaches everything: what it gave at import stays as the old one made it."""
+    if context.owner:
+        return True
+    symbol, whole = context.symbol(new.name), True
+    for piece, place in context.world.callers(context.module, new.name):
+        if piece.role == "decorator" and _same_outside_nested(old_code, new_code):
+            continue  # the functions that it made are live instances, which follow
+        if piece.role in ("value", "decorator", "default", "base"):
+            whole = False
+            context.report.refused(
+                codes.MADE_AT_IMPORT,
+                symbol,
+                f"the changed function was called while modules were imported, and what it gave stays as the old one "
+                f"made it: {place}",
+                "change the place that uses the result, so that it calls a new function",
+                new_line=new.line,
+            )
+        else:
+            context.report.note(
+                codes.RAN_AT_IMPORT,
+                symbol,
+                f"the function also ran while modules were imported; that is not done again: {place}",
+                new_line=new.line,
+            )
+    return whole
+
+
+def _same_outside_nested(old: CodeType, new: CodeType) -> bool:
+    def flat(code: CodeType) -> tuple[object, ...]:
+        return tuple(const.co_qualname if isinstance(const, CodeType) else const for const in code.co_consts)
+
+    return old.co_code == new.co_code and old.co_names == new.co_names and same_constant(flat(old), flat(new))

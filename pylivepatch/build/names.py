@@ -1,0 +1,254 @@
+"""What the names of a module stand for, and which expressions may be evaluated in it without side effects.
+
+Names are followed through the module's own import statements to a dotted name (``wraps`` → ``functools.wraps``);
+nothing is imported to find out.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pylivepatch.build.scope import Item, items_of
+from pylivepatch.build.source import Source
+
+_BUILTINS = frozenset(dir(builtins))
+
+SAFE_DECORATORS = frozenset(
+    """
+    staticmethod classmethod property
+    functools.wraps functools.lru_cache functools.cache functools.cached_property functools.singledispatch
+    functools.singledispatchmethod functools.partialmethod
+    contextlib.contextmanager contextlib.asynccontextmanager
+    typing.overload typing.final typing.no_type_check typing.override typing.type_check_only
+    typing_extensions.overload typing_extensions.final typing_extensions.override typing_extensions.deprecated
+    warnings.deprecated types.coroutine
+    """.split()
+)
+_PURE_CALLS = frozenset(
+    """
+    frozenset set tuple list dict bytes bytearray range slice int float complex str bool
+    re.compile datetime.timedelta decimal.Decimal fractions.Fraction types.MappingProxyType
+    """.split()
+)
+# Fresh objects with an identity: fine for a new name, but an old one cannot be compared with the live one.
+_NEW_OBJECT_CALLS = frozenset(
+    """
+    object
+    typing.TypeVar typing.ParamSpec typing.TypeVarTuple typing.NewType typing.cast
+    typing_extensions.TypeVar typing_extensions.ParamSpec
+    logging.getLogger contextvars.ContextVar threading.Lock threading.RLock threading.local
+    collections.OrderedDict collections.defaultdict collections.deque collections.Counter
+    weakref.WeakKeyDictionary weakref.WeakValueDictionary weakref.WeakSet
+    struct.Struct operator.attrgetter operator.itemgetter operator.methodcaller functools.partial
+    itertools.count
+    """.split()
+)
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one module: ``bound`` at run time, and ``imports``: name → dotted name."""
+
+    bound: frozenset[str]
+    imports: dict[str, str]
+
+    def dotted(self, node: ast.expr) -> str:
+        """``functools.wraps`` for ``wraps`` or ``functools.wraps`` or ``f.wraps``; ``""`` for what is no dotted name."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.insert(0, node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            return ""
+        if node.id in self.imports:
+            return ".".join((self.imports[node.id], *parts))
+        if node.id in self.bound:
+            return ".".join(("<module>", node.id, *parts))
+        return ".".join((node.id, *parts))
+
+
+def names_of(source: Source) -> Names:
+    """The names that a module binds at its top level, conditional ones included."""
+    imports: dict[str, str] = {}
+    bound: set[str] = set()
+    for item in items_of(source.tree.body):
+        if item.kind == "import":
+            imports.setdefault(item.name, import_target(item, source.package))
+        if item.typing_only:
+            continue
+        if item.kind in ("function", "class", "value", "import"):
+            bound.add(item.name)
+        elif item.kind == "code" and not item.skeleton:
+            bound.update(
+                node.id for node in ast.walk(item.node) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            )
+    return Names(frozenset(bound), imports)
+
+
+def import_target(item: Item, package: str) -> str:
+    """The dotted name of what an import binds."""
+    assert item.alias is not None
+    if isinstance(item.node, ast.ImportFrom):
+        module = absolute_module(item.node, package)
+        return f"{module}.{item.alias.name}" if module else item.alias.name
+    return item.alias.name if item.alias.asname else item.name
+
+
+def absolute_module(node: ast.ImportFrom, package: str) -> str:
+    """The module that a ``from`` import names, relative ones resolved."""
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".") if package else []
+    base = parts[: len(parts) - node.level + 1]
+    return ".".join((*base, node.module) if node.module else base)
+
+
+class Unsafe(Exception):
+    """An expression (the message names the part) cannot be evaluated without side effects."""
+
+
+def check_expression(
+    node: ast.expr, names: Names, *, hidden: Collection[str] = (), fresh: bool = False, class_name: str = ""
+) -> None:
+    """Raise :class:`Unsafe` unless ``node`` can be evaluated in the module's namespace without side effects.
+
+    ``hidden`` are names of the class body that the expression stands in: they mean something else there.
+    ``fresh`` allows calls that make an object with an identity of its own. In a class, private names are mangled.
+    """
+
+    def check(node: ast.expr | None) -> None:
+        match node:
+            case None | ast.Constant():
+                return
+            case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
+                for part in parts:
+                    check(part)
+            case ast.Dict():
+                for key, value in zip(node.keys, node.values, strict=True):
+                    if key is None:
+                        raise Unsafe(_text(node))
+                    check(key)
+                    check(value)
+            case ast.UnaryOp(operand=operand) if is_literal(operand):
+                return
+            case ast.BinOp() if is_literal(node):
+                return
+            case ast.BinOp(op=ast.BitOr(), left=left, right=right) if _is_flags(node, names):
+                check(left)
+                check(right)
+            case ast.Name(id=name):
+                if name in hidden:
+                    raise Unsafe(f"{name}, a name of the class body")
+                if class_name and _is_private(name):
+                    raise Unsafe(f"{name}, a private name in a class")
+                if name not in names.bound and name not in _BUILTINS and name != "__name__":
+                    raise Unsafe(f"{name}, which the module does not bind when it runs")
+            case ast.Attribute(value=value):
+                base = _root(node)
+                if base is None or base.id in hidden or base.id not in names.imports:
+                    raise Unsafe(_text(node))
+                if class_name and _is_private(node.attr):
+                    raise Unsafe(f"{node.attr}, a private name in a class")
+                check(value)
+            case ast.Call():
+                target = names.dotted(node.func)
+                if target not in _PURE_CALLS and not (fresh and target in _NEW_OBJECT_CALLS):
+                    raise Unsafe(f"the call {_text(node)}")
+                check(node.func)
+                for argument in node.args:
+                    check(argument)
+                for keyword in node.keywords:
+                    if keyword.arg is None:
+                        raise Unsafe(_text(node))
+                    check(keyword.value)
+            case _:
+                raise Unsafe(_text(node))
+
+    check(node)
+
+
+def check_annotation(node: ast.expr, names: Names, *, hidden: Collection[str] = (), class_name: str = "") -> None:
+    """Raise :class:`Unsafe` unless the annotation ``node`` can be evaluated in the module's namespace."""
+    for part in ast.walk(node):
+        match part:
+            case ast.Name(id=name):
+                if name in hidden or (class_name and _is_private(name)):
+                    raise Unsafe(f"{name}, a name of the class body")
+                if name not in names.bound and name not in _BUILTINS:
+                    raise Unsafe(f"{name}, which the module does not bind when it runs")
+            case ast.Attribute() | ast.Subscript() | ast.Tuple() | ast.List() | ast.Constant() | ast.Starred():
+                continue
+            case ast.BinOp(op=ast.BitOr()) | ast.BitOr() | ast.expr_context():
+                continue
+            case ast.UnaryOp() | ast.USub():  # Literal[-1]
+                continue
+            case _:
+                raise Unsafe(_text(part))
+
+
+def is_literal(node: ast.expr) -> bool:
+    """Constants, displays of constants, and arithmetic on them."""
+    match node:
+        case ast.Constant():
+            return True
+        case ast.UnaryOp(operand=operand):
+            return is_literal(operand)
+        case ast.BinOp(left=left, right=right):
+            return _small(node) and is_literal(left) and is_literal(right)
+        case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
+            return all(map(is_literal, parts))
+        case ast.Dict():
+            return all(key is not None and is_literal(key) for key in node.keys) and all(map(is_literal, node.values))
+    return False
+
+
+def is_shareable(node: ast.expr, names: Names) -> bool:
+    """A value that is as good as an equal one: no identity of its own that somebody could hold."""
+    match node:
+        case ast.Tuple(elts=parts):
+            return all(is_shareable(part, names) for part in parts)
+        case ast.Call():
+            target = names.dotted(node.func)
+            return target in {"re.compile", "frozenset", "datetime.timedelta", "decimal.Decimal", "bytes", "int", "str"}
+        case ast.List() | ast.Set() | ast.Dict():
+            return False
+        case ast.Name() | ast.Attribute():
+            return True
+    return is_literal(node)
+
+
+def _small(node: ast.BinOp) -> bool:
+    # `9 ** 9 ** 9` is arithmetic on literals that nobody wants to wait for.
+    match node:
+        case ast.BinOp(op=ast.Pow() | ast.LShift(), right=ast.Constant(value=int(exponent))):
+            return exponent <= 256
+        case ast.BinOp(op=ast.Pow() | ast.LShift()):
+            return False
+    return True
+
+
+def _is_flags(node: ast.expr, names: Names) -> bool:
+    match node:
+        case ast.BinOp(op=ast.BitOr(), left=left, right=right):
+            return _is_flags(left, names) and _is_flags(right, names)
+        case ast.Attribute() | ast.Name():
+            return names.dotted(node).startswith(("re.", "socket.", "os.", "stat.", "select.", "ssl."))
+    return False
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("__") and not name.endswith("__")
+
+
+def _root(node: ast.expr) -> ast.Name | None:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node if isinstance(node, ast.Name) else None
+
+
+def _text(node: ast.AST | None) -> str:
+    text = ast.unparse(node) if node is not None else "nothing"
+    return text if len(text) <= 60 else text[:59] + "…"

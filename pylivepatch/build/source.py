@@ -1,0 +1,120 @@
+"""One source file: decoding, parsing and compiling it without executing any of it.
+
+Whatever a file may hold (null bytes, a wrong coding cookie, syntax of another Python, nesting that is too deep)
+ends in a ``SourceError`` that names the file and, where there is one, the line.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import CodeType
+
+from pylivepatch.errors import SourceError
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A module's source: ``name`` is its import name, ``path`` its place in the tree."""
+
+    name: str
+    path: str
+    text: str
+    is_package: bool = False
+    tree: ast.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tree", _parse(self.text, self.path))
+
+    @cached_property
+    def codes(self) -> dict[tuple[str, int], list[CodeType]]:
+        """``(co_qualname, co_firstlineno)`` → the code objects of that name and line, in pre-order of ``co_consts``."""
+        return index_codes(_compile(self.tree, self.path, 0))
+
+    @cached_property
+    def codes_optimized(self) -> dict[tuple[str, int], list[CodeType]]:
+        """The same as ``python -O`` compiles it: without asserts, with ``__debug__`` false."""
+        return index_codes(_compile(self.tree, self.path, 1))
+
+    @property
+    def package(self) -> str:
+        """What a relative import starts from."""
+        return self.name if self.is_package else self.name.rpartition(".")[0]
+
+
+def decode(data: bytes, path: str) -> str:
+    """The text of a source file, by its byte order mark or coding cookie (PEP 263), line ends made ``\\n``.
+
+    Raises ``SourceError``.
+    """
+    if b"\0" in data:
+        line = data[: data.index(b"\0")].count(b"\n") + 1
+        raise SourceError("the file holds a null byte, so it is no Python source", where=f"{path}:{line}")
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+    except (SyntaxError, LookupError) as problem:
+        raise SourceError(f"the file's coding is unknown or wrong: {problem}", where=f"{path}:1") from problem
+    except UnicodeDecodeError as problem:
+        line = data[: problem.start].count(b"\n") + 1
+        raise SourceError(
+            f"the file is not {problem.encoding}: {problem.reason} at byte {problem.start}",
+            where=f"{path}:{line}",
+            advice="save the file as UTF-8, or name its coding in the first line",
+        ) from problem
+    # What the compiler does too: a patch is to hold one text, whichever line ends the release has.
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def index_codes(root: CodeType) -> dict[tuple[str, int], list[CodeType]]:
+    """Every code object in ``root``, by qualified name and first line, in pre-order of ``co_consts``."""
+    index: dict[tuple[str, int], list[CodeType]] = {}
+    for code in walk_codes(root):
+        index.setdefault((code.co_qualname, code.co_firstlineno), []).append(code)
+    return index
+
+
+def walk_codes(root: CodeType) -> Iterator[CodeType]:
+    """``root`` and every code object in it, in pre-order."""
+    stack = [root]
+    while stack:
+        code = stack.pop()
+        yield code
+        stack.extend(const for const in reversed(code.co_consts) if isinstance(const, CodeType))
+
+
+def _parse(text: str, path: str) -> ast.Module:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text, path)
+    except SyntaxError as problem:
+        raise SourceError(
+            f"the file does not parse with this Python: {problem.msg}",
+            where=f"{path}:{problem.lineno or 1}",
+            advice="build with a Python whose syntax the file uses, or mend the file",
+        ) from problem
+    except (RecursionError, MemoryError) as problem:
+        raise SourceError("the file is nested too deeply to parse", where=f"{path}:1") from problem
+    except ValueError as problem:
+        raise SourceError(f"the file does not parse: {problem}", where=f"{path}:1") from problem
+
+
+def _compile(tree: ast.Module, path: str, optimize: int) -> CodeType:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return compile(tree, path, "exec", dont_inherit=True, optimize=optimize)
+    except SyntaxError as problem:
+        raise SourceError(
+            f"the file does not compile with this Python: {problem.msg}", where=f"{path}:{problem.lineno or 1}"
+        ) from problem
+    except (RecursionError, MemoryError) as problem:
+        raise SourceError("the file is nested too deeply to compile", where=f"{path}:1") from problem
+    except ValueError as problem:
+        raise SourceError(f"the file does not compile: {problem}", where=f"{path}:1") from problem

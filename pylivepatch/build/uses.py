@@ -1,0 +1,215 @@
+"""What a module does while it is imported, and which names it mentions at all.
+
+A live patch changes a name; what was computed from it while the module was imported stays as it was. So a changed
+value is safe only where no import-time code read it, and a changed function only where no import-time value came from
+it. Function and lambda bodies are not import-time code; decorators, defaults, annotations and class bodies are.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from pylivepatch.build.names import Names, absolute_module, names_of
+from pylivepatch.build.scope import Item, items_of
+from pylivepatch.build.source import Source
+
+_GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """An expression that runs while the module is imported. ``role`` says for what, ``owner`` for which definition."""
+
+    owner: str
+    role: str
+    node: ast.AST
+    line: int
+    scope: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.owner, self.role, ast.dump(self.node)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """``from module import name as bound``, run while ``importer`` is imported. ``name`` may be ``*``."""
+
+    importer: str
+    module: str
+    name: str
+    bound: str
+    line: int
+    conditional: bool
+
+
+class Uses:
+    """The import-time view of one module."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.names: Names = names_of(source)
+        self.items: list[Item] = items_of(source.tree.body)
+
+    @cached_property
+    def future_annotations(self) -> bool:
+        """Whether annotations are strings (``from __future__ import annotations``)."""
+        return any(
+            item.kind == "future" and item.alias is not None and item.alias.name == "annotations" for item in self.items
+        )
+
+    @cached_property
+    def evaluated(self) -> list[Evaluated]:
+        """Everything that runs at import, piece by piece."""
+        return list(_evaluated(self.items, "", self.future_annotations))
+
+    @cached_property
+    def evaluated_keys(self) -> frozenset[tuple[str, str, str]]:
+        return frozenset(piece.key for piece in self.evaluated)
+
+    @cached_property
+    def copies(self) -> list[Copy]:
+        found = []
+        for item in self.items:
+            if item.kind in ("import", "star") and not item.typing_only and isinstance(item.node, ast.ImportFrom):
+                assert item.alias is not None
+                module = absolute_module(item.node, self.source.package)
+                bound = item.alias.asname or item.alias.name
+                found.append(
+                    Copy(self.source.name, module, item.alias.name, bound, item.line, bool(item.guard))
+                )
+        return found
+
+    @cached_property
+    def rebound(self) -> dict[str, int]:
+        """Names that some function declares ``global``, or that other code than a plain assignment binds → line."""
+        found: dict[str, int] = {}
+        for node in ast.walk(self.source.tree):
+            if isinstance(node, ast.Global):
+                for name in node.names:
+                    found.setdefault(name, node.lineno)
+        for item in self.items:
+            if item.kind == "code" and not item.skeleton:
+                for inner in ast.walk(item.node):
+                    if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
+                        found.setdefault(inner.id, inner.lineno)
+        return found
+
+    @cached_property
+    def mentioned(self) -> dict[str, int]:
+        """Every global name that the module's code reads, and every string constant → a line of it."""
+        found: dict[str, int] = {}
+        for codes in self.source.codes.values():
+            for code in codes:
+                line = code.co_firstlineno
+                for instruction in dis.get_instructions(code):
+                    if instruction.positions is not None and instruction.positions.lineno:
+                        line = instruction.positions.lineno
+                    if instruction.opname in _GLOBAL_LOADS:
+                        found.setdefault(str(instruction.argval), line)
+        for node in ast.walk(self.source.tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.setdefault(node.value, node.lineno)
+        return found
+
+    @cached_property
+    def attributes(self) -> dict[str, int]:
+        """Every attribute name and string constant in the module → its first line."""
+        found: dict[str, int] = {}
+        for node in ast.walk(self.source.tree):
+            match node:
+                case ast.Attribute(attr=text) | ast.Constant(value=str(text)):
+                    found.setdefault(text, node.lineno)
+        return found
+
+    @cached_property
+    def imported_anywhere(self) -> dict[tuple[str, str], int]:
+        """``(module, name)`` of every ``from`` import, in functions too → its line."""
+        found: dict[tuple[str, str], int] = {}
+        for node in ast.walk(self.source.tree):
+            if isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    found.setdefault((absolute_module(node, self.source.package), alias.name), node.lineno)
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    found.setdefault((alias.name, ""), node.lineno)
+        return found
+
+
+def _evaluated(items: list[Item], scope: str, future: bool) -> Iterator[Evaluated]:
+    for item in items:
+        if item.typing_only or item.main_only:
+            continue
+        owner = f"{scope}.{item.name}" if scope and item.name else item.name or scope
+        node = item.node
+        if item.kind == "function":
+            function = item.function
+            for decorator in function.decorator_list:
+                yield Evaluated(owner, "decorator", decorator, decorator.lineno, scope)
+            arguments = function.args
+            for default in (*arguments.defaults, *arguments.kw_defaults):
+                if default is not None:
+                    yield Evaluated(owner, "default", default, default.lineno, scope)
+            if not future:
+                for annotation in annotations_of(function).values():
+                    yield Evaluated(owner, "annotation", annotation, annotation.lineno, scope)
+        elif item.kind == "class":
+            statement = item.class_node
+            for decorator in statement.decorator_list:
+                yield Evaluated(owner, "decorator", decorator, decorator.lineno, scope)
+            for base in (*statement.bases, *(keyword.value for keyword in statement.keywords)):
+                yield Evaluated(owner, "base", base, base.lineno, scope)
+            yield from _evaluated(items_of(statement.body), owner, future)
+        elif item.kind in ("value", "annotation"):
+            if isinstance(node, ast.AnnAssign) and not future:
+                yield Evaluated(owner, "annotation", node.annotation, node.lineno, scope)
+            if item.kind == "value":
+                yield Evaluated(owner, "value", item.value, node.lineno, scope)
+        elif item.kind == "code":
+            for part in _code_parts(item):
+                yield Evaluated(owner, "code", part, getattr(part, "lineno", node.lineno), scope)
+
+
+def _code_parts(item: Item) -> list[ast.AST]:
+    node = item.node
+    if not item.skeleton:
+        return [node]
+    if isinstance(node, ast.If):
+        return [node.test]
+    if isinstance(node, ast.With):
+        return [entry.context_expr for entry in node.items]
+    if isinstance(node, ast.Try | ast.TryStar):
+        return [handler.type for handler in node.handlers if handler.type]
+    return []
+
+
+def annotations_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, ast.expr]:
+    """Parameter name (and ``return``) → annotation, in the order of ``__annotations__``."""
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args]
+    every += [arguments.vararg] if arguments.vararg else []
+    every += arguments.kwonlyargs
+    every += [arguments.kwarg] if arguments.kwarg else []
+    found = {argument.arg: argument.annotation for argument in every if argument.annotation is not None}
+    if function.returns is not None:
+        found["return"] = function.returns
+    return found
+
+
+def executed_nodes(root: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of an import-time piece that run at import: not the bodies of functions and lambdas in it."""
+    stack: list[ast.AST] = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, ast.Lambda):
+            stack.extend(default for default in (*node.args.defaults, *node.args.kw_defaults) if default)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            stack.extend(node.decorator_list)
+            stack.extend(default for default in (*node.args.defaults, *node.args.kw_defaults) if default)
+        else:
+            stack.extend(ast.iter_child_nodes(node))

@@ -1,0 +1,200 @@
+"""Both versions of all modules at once: what a difference in one module means for the others."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from pylivepatch.build.names import Names
+from pylivepatch.build.scope import Item, items_of
+from pylivepatch.build.source import Source
+from pylivepatch.build.uses import Copy, Evaluated, Uses, executed_nodes
+
+ClassShape = Literal["plain", "fields", "enum", "unknown"]
+
+_FIELD_MAKERS = (
+    "typing.NamedTuple", "typing.TypedDict", "typing_extensions.NamedTuple", "typing_extensions.TypedDict",
+    "dataclasses.", "attr.", "attrs.", "pydantic.", "msgspec.", "ctypes.Structure", "ctypes.Union", "sqlalchemy.",
+    "django.db.models.", "django.forms.", "marshmallow.",
+)  # fmt: skip
+_PLAIN_BASES = ("typing.", "typing_extensions.", "collections.abc.", "abc.ABC", "contextlib.", "threading.", "io.")
+_PLAIN_DECORATORS = frozenset(
+    {"typing.final", "typing.runtime_checkable", "functools.total_ordering", "typing_extensions.final"}
+    | {"typing_extensions.runtime_checkable", "warnings.deprecated", "typing_extensions.deprecated"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a module, for a message."""
+
+    path: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line} ({self.what})"
+
+
+class Version:
+    """One version of the tree: import name → the module's :class:`Uses`."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self.modules: dict[str, Uses] = {name: Uses(source) for name, source in sources.items()}
+
+    @cached_property
+    def copies(self) -> dict[str, list[Copy]]:
+        """Module → who copies names out of it at import."""
+        found: dict[str, list[Copy]] = {}
+        for uses in self.modules.values():
+            for copy in uses.copies:
+                found.setdefault(copy.module, []).append(copy)
+        return found
+
+    def resolve(self, module: str, dotted: str) -> tuple[str, str]:
+        """Where a dotted name, seen in ``module``, is defined: ``(module, name in it)``; ``("", dotted)`` for elsewhere.
+
+        Follows re-exports of the tree's own modules.
+        """
+        for _ in range(20):  # a chain of re-exports longer than this is a circle
+            if dotted.startswith("<module>."):
+                return module, dotted.removeprefix("<module>.")
+            parts = dotted.split(".")
+            for cut in range(len(parts) - 1, 0, -1):
+                candidate = ".".join(parts[:cut])
+                if candidate in self.modules:
+                    break
+            else:
+                return "", dotted
+            module, name, rest = candidate, parts[cut], parts[cut + 1 :]
+            imported = self.modules[module].names.imports.get(name)
+            if imported is None:
+                return module, ".".join((name, *rest))
+            dotted = ".".join((imported, *rest))
+        return "", dotted
+
+    def class_shape(self, module: str, node: ast.ClassDef, depth: int = 0) -> ClassShape:
+        """How a class treats its body: ``fields`` and ``enum`` make something of it when the class is created."""
+        names = self.modules[module].names
+        shapes: set[ClassShape] = set()
+        for decorator in node.decorator_list:
+            target = names.dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
+            if target.startswith(_FIELD_MAKERS):
+                shapes.add("fields")
+            elif target not in _PLAIN_DECORATORS:
+                shapes.add("unknown")
+        for keyword in node.keywords:
+            target = names.dotted(keyword.value)
+            if target.startswith("enum."):
+                shapes.add("enum")
+            elif target != "abc.ABCMeta":
+                shapes.add("unknown")
+        for base in node.bases:
+            shapes.add(self._base_shape(module, base, names, depth))
+        for shape in ("enum", "fields", "unknown"):
+            if shape in shapes:
+                return shape
+        return "plain"
+
+    def _base_shape(self, module: str, base: ast.expr, names: Names, depth: int) -> ClassShape:
+        dotted = names.dotted(base.value if isinstance(base, ast.Subscript) else base)
+        if not dotted or depth > 20:
+            return "unknown"
+        if dotted.startswith("enum."):
+            return "enum"
+        if dotted.startswith(_FIELD_MAKERS):
+            return "fields"
+        if isinstance(getattr(builtins, dotted, None), type) or dotted.startswith(_PLAIN_BASES):
+            return "plain"
+        home, name = self.resolve(module, dotted)
+        if home:
+            for item in self.modules[home].items:
+                if item.kind == "class" and item.name == name:
+                    return self.class_shape(home, item.class_node, depth + 1)
+        return "enum" if dotted.endswith(("Enum", "Flag", "Choices")) else "unknown"
+
+
+class World:
+    """The old and the new version."""
+
+    def __init__(self, old: Mapping[str, Source], new: Mapping[str, Source]) -> None:
+        self.old = Version(old)
+        self.new = Version(new)
+
+    def unchanged_pieces(self, module: str) -> Iterator[Evaluated]:
+        """The import-time pieces of ``module`` that both versions have: what they computed stays as it is."""
+        old, new = self.old.modules.get(module), self.new.modules.get(module)
+        if old is None or new is None:
+            return
+        keys = old.evaluated_keys
+        yield from (piece for piece in new.evaluated if piece.key in keys)
+
+    def readers(self, module: str, name: str, *, owner: str = "") -> list[Place]:
+        """The unchanged import-time code that reads ``module``'s ``name`` (or the class attribute ``owner.name``)."""
+        places = []
+        for other in self.new.modules:
+            path = self.new.modules[other].source.path
+            for piece in self.unchanged_pieces(other):
+                if other == module and piece.owner == (f"{owner}.{name}" if owner else name):
+                    continue
+                line = self._reads(other, piece, module, name, owner)
+                if line:
+                    places.append(Place(path, line, f"{piece.role} of {piece.owner}" if piece.owner else piece.role))
+        return places
+
+    def _reads(self, other: str, piece: Evaluated, module: str, name: str, owner: str) -> int:
+        version = self.new
+        names = version.modules[other].names
+        for node in executed_nodes(piece.node):
+            match node:
+                case ast.Name(id=found, ctx=ast.Load()) if found == name and other == module:
+                    if not owner or piece.scope == owner:
+                        return node.lineno
+                case ast.Attribute(attr=found, ctx=ast.Load()) if found == name:
+                    home, symbol = version.resolve(other, names.dotted(node))
+                    if (home, symbol) == (module, f"{owner}.{name}" if owner else name):
+                        return node.lineno
+        return 0
+
+    def callers(self, module: str, name: str) -> list[tuple[Evaluated, Place]]:
+        """The unchanged import-time code that calls the function ``module:name`` or decorates with it."""
+        found = []
+        for other, uses in self.new.modules.items():
+            for piece in self.unchanged_pieces(other):
+                for node in executed_nodes(piece.node):
+                    callee = node.func if isinstance(node, ast.Call) else None
+                    if callee is None and piece.role == "decorator" and node is piece.node:
+                        callee = piece.node if isinstance(piece.node, ast.expr) else None
+                    if callee is None or self.new.resolve(other, uses.names.dotted(callee)) != (module, name):
+                        continue
+                    what = f"{piece.role} of {piece.owner}" if piece.owner else piece.role
+                    found.append((piece, Place(uses.source.path, piece.line, what)))
+                    break
+        return found
+
+    def still_refers(self, module: str, name: str) -> Place | None:
+        """Where the new version still means something by ``name`` of ``module``, so that its absence could matter."""
+        uses = self.new.modules[module]
+        if name in uses.mentioned:
+            return Place(uses.source.path, uses.mentioned[name], "named here")
+        for item in uses.items:
+            if item.kind == "function" and item.name == "__getattr__":
+                return Place(uses.source.path, item.line, "the module's __getattr__ would answer")
+        for other in self.new.modules.values():
+            line = other.imported_anywhere.get((module, name))
+            if line:
+                return Place(other.source.path, line, "imported here")
+        return None
+
+    def attribute_mentioned(self, name: str) -> Place | None:
+        """Where the new version mentions an attribute ``name``, or a string that may be put together to it."""
+        for uses in self.new.modules.values():
+            for text, line in uses.attributes.items():
+                if text == name or (len(text) >= 3 and (name.startswith(text) or name.endswith(text))):
+                    return Place(uses.source.path, line, f"{text!r}")
+        return None
+
