@@ -1,0 +1,445 @@
+"""The patch file, ``.plp``: writing one, and reading one that nobody vouches for.
+
+A zip of a readable ``manifest.json`` and of the old and new source of each module. Reading executes nothing:
+it checks
+the container first (kind, sizes, names), then the manifest field by field, then the sources against their
+hashes.
+Equal patches give equal bytes. ``docs/patch-file.md`` describes the format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pylivepatch.errors import PatchFileError
+from pylivepatch.patch import (
+    Change,
+    CodeRef,
+    FunctionChange,
+    ModulePatch,
+    NewFunction,
+    NewImport,
+    Patch,
+    ValueChange,
+)
+
+FORMAT = 1
+MAX_FILE = 64 << 20
+"""The largest patch file that is opened, in bytes."""
+MAX_TOTAL = 256 << 20
+"""The most that its entries may come to when they are unpacked, in bytes."""
+MAX_ENTRIES = 20_000
+MAX_RATIO = 200
+"""Unpacked to packed size of one entry; only asked of entries over 1 MiB."""
+
+_MANIFEST = "manifest.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_REBUILD = "build the patch again, or get the file again"
+
+
+def write(patch: Patch, path: str | os.PathLike[str]) -> None:
+    """Write ``patch`` to ``path``, whole or not at all.
+
+    Raises ``PatchFileError`` for a patch that a file cannot hold (one with live functions), and where the
+    file
+    cannot be written.
+    """
+    data = dump(patch)
+    target = Path(path)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=target.name + ".", suffix=".tmp", dir=target.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, target)
+    except OSError as problem:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise PatchFileError(
+            f"the patch file cannot be written: {problem.strerror}", where=str(path)
+        ) from problem
+
+
+def read(path: str | os.PathLike[str]) -> Patch:
+    """The patch in the file ``path``. Raises ``PatchFileError`` for whatever is wrong with it; executes
+    nothing."""
+    where = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise PatchFileError(
+                    "this is no regular file", where=where, advice="give the path of a .plp file"
+                )
+            data = file.read(MAX_FILE + 1)
+    except IsADirectoryError as problem:
+        raise PatchFileError(
+            "this is a folder, not a patch file", where=where, advice="give a .plp file"
+        ) from problem
+    except (OSError, ValueError) as problem:
+        raise PatchFileError(f"the patch file cannot be read: {problem}", where=where) from problem
+    return load(data, where)
+
+
+def dump(patch: Patch) -> bytes:
+    """The bytes of the patch file. Raises ``PatchFileError`` for a patch with live functions."""
+    if patch.replacements:
+        raise PatchFileError(
+            f"the patch {patch.name} holds {len(patch.replacements)} live function(s), which no file can "
+            f"hold",
+            advice="load it in the process that made it, or build a patch from source",
+        )
+    modules, entries = [], {}
+    for module in patch.modules:
+        try:
+            old, new = module.old_source.encode(), module.new_source.encode()
+        except UnicodeEncodeError as problem:
+            raise PatchFileError(
+                f"the source of {module.name} is no text that UTF-8 can hold", where=module.path
+            ) from problem
+        for side, text in (("old", old), ("new", new)):
+            name = f"{side}/{module.path}"
+            if name in entries or not _safe_path(name):
+                raise PatchFileError(
+                    f"the path of module {module.name} cannot be used in a file", where=module.path
+                )
+            entries[name] = text
+        modules.append(
+            {
+                "name": module.name,
+                "path": module.path,
+                "old_sha256": hashlib.sha256(old).hexdigest(),
+                "new_sha256": hashlib.sha256(new).hexdigest(),
+                "changes": [_change_out(change) for change in module.changes],
+            }
+        )
+    manifest = {
+        "format": FORMAT,
+        "name": patch.name,
+        "description": patch.description,
+        "requires_python": patch.requires_python,
+        "built_by": f"pylivepatch {_version()}",
+        "modules": modules,
+    }
+    try:
+        text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False).encode()
+    except UnicodeEncodeError as problem:
+        raise PatchFileError("the patch holds text that UTF-8 cannot hold", where=patch.name) from problem
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in ((_MANIFEST, text + b"\n"), *sorted(entries.items())):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.external_attr = 0o644 << 16
+            info.create_system = 3
+            # Stored where deflate would look like a bomb: a table of zeros is honest, and is read again.
+            packed = len(zlib.compress(content))
+            bomb = len(content) > 1 << 20 and packed * MAX_RATIO // 2 < len(content)
+            info.compress_type = zipfile.ZIP_STORED if bomb else zipfile.ZIP_DEFLATED
+            archive.writestr(info, content)
+    data = buffer.getvalue()
+    if len(data) > MAX_FILE:
+        raise PatchFileError(
+            f"the patch would take {len(data) >> 20} MiB, more than {MAX_FILE >> 20} MiB", where=patch.name
+        )
+    return data
+
+
+def load(data: bytes, where: str) -> Patch:
+    """The patch in the bytes of a patch file; ``where`` names it in messages. Raises ``PatchFileError``."""
+
+    def bad(message: str, advice: str = _REBUILD) -> PatchFileError:
+        return PatchFileError(message, where=where, advice=advice)
+
+    if len(data) > MAX_FILE:
+        raise bad(f"the file is larger than {MAX_FILE >> 20} MiB, which no patch is")
+    if not data:
+        raise bad("the file is empty")
+    if not data.startswith(b"PK\x03\x04"):
+        raise bad(
+            "this is no patch file: it does not start as a zip does",
+            "give a .plp file that `pylivepatch build` made",
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = _unpack(archive, bad)
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+    ) as problem:
+        raise bad(f"the file is corrupt or cut off: {problem}") from problem
+    if _MANIFEST not in entries:
+        raise bad("the file has no manifest.json, so it is no patch file")
+    try:
+        manifest = json.loads(entries.pop(_MANIFEST).decode(), object_pairs_hook=_no_repeats)
+    except (ValueError, RecursionError) as problem:
+        raise bad(f"manifest.json is no JSON: {problem}") from problem
+    return _patch_in(manifest, entries, bad)
+
+
+def _unpack(archive: zipfile.ZipFile, bad: Any) -> dict[str, bytes]:
+    infos = archive.infolist()
+    if len(infos) > MAX_ENTRIES:
+        raise bad(f"the file has {len(infos)} entries, more than {MAX_ENTRIES}")
+    if sum(info.file_size for info in infos) > MAX_TOTAL:
+        raise bad(f"the file unpacks to more than {MAX_TOTAL >> 20} MiB")
+    entries: dict[str, bytes] = {}
+    for info in infos:
+        name = info.orig_filename
+        if not _safe_path(name):
+            raise bad(f"the entry {name!r} has a path that leads out of the file, or is none")
+        if name in entries:
+            raise bad(f"the entry {name!r} is there twice")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise bad(f"the entry {name!r} is a symbolic link")
+        if info.flag_bits & 1:
+            raise bad(f"the entry {name!r} is encrypted")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise bad(f"the entry {name!r} is packed in a way that patch files do not use")
+        if info.file_size > 1 << 20 and info.file_size > MAX_RATIO * max(info.compress_size, 1):
+            raise bad(f"the entry {name!r} unpacks to over {MAX_RATIO} times its size")
+        if name != _MANIFEST and not name.startswith(("old/", "new/")):
+            raise bad(f"the entry {name!r} is none that a patch file has")
+        with archive.open(info) as file:  # never more than announced, whatever is in the stream
+            entries[name] = file.read(info.file_size + 1)
+        if len(entries[name]) != info.file_size:
+            raise bad(f"the entry {name!r} is not as long as it says")
+    return entries
+
+
+def _safe_path(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return (
+        bool(parts)
+        and not name.startswith("/")
+        and not name.endswith("/")
+        and not any(character in name for character in "\\\0:\n\r")
+        and not {"..", ".", ""} & set(name.split("/"))
+        and len(name) < 1000
+    )
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice in one object")
+    return found
+
+
+# --- the manifest -------------------------------------------------------------------------------------------
+
+
+def _patch_in(manifest: Any, entries: dict[str, bytes], bad: Any) -> Patch:
+    if not isinstance(manifest, dict):
+        raise bad("manifest.json is no object")
+    version = manifest.get("format")
+    if type(version) is not int:
+        raise bad("manifest.json: format is no number")
+    if version != FORMAT:
+        raise bad(
+            f"the file has format {version}, and this pylivepatch reads format {FORMAT}",
+            "update pylivepatch" if version > FORMAT else "build the patch again with this pylivepatch",
+        )
+    top = _Fields(manifest, "manifest.json", bad)
+    name, description = top.text("name"), top.text("description")
+    requires, _ = top.text("requires_python"), top.text("built_by")
+    modules = []
+    for number, raw in enumerate(top.items("modules")):
+        modules.append(_module_in(raw, f"modules[{number}]", entries, bad))
+    top.done()
+    names = [module.name for module in modules]
+    for repeated in (one for one in names if names.count(one) > 1):
+        raise bad(f"manifest.json: the module {repeated} is there twice")
+    if entries:
+        raise bad(f"the entry {min(entries)!r} belongs to no module of the manifest")
+    try:
+        return Patch(name, description, tuple(modules), requires_python=requires)
+    except ValueError as problem:
+        raise bad(f"manifest.json: {problem}") from problem
+
+
+def _module_in(raw: Any, title: str, entries: dict[str, bytes], bad: Any) -> ModulePatch:
+    fields = _Fields(raw, title, bad)
+    name, path = fields.text("name"), fields.text("path")
+    if not _MODULE.fullmatch(name):
+        raise bad(f"{title}.name: {name!r} is no import name")
+    sources = []
+    for side in ("old", "new"):
+        digest = fields.text(f"{side}_sha256")
+        if not _HASH.fullmatch(digest):
+            raise bad(f"{title}.{side}_sha256 is no SHA-256")
+        content = entries.pop(f"{side}/{path}", None)
+        if content is None:
+            raise bad(f"{title}: the file has no entry {side}/{path}")
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise bad(f"the source {side}/{path} is not the one that the manifest names: its hash differs")
+        try:
+            sources.append(content.decode())
+        except UnicodeDecodeError as problem:
+            raise bad(f"the source {side}/{path} is not UTF-8") from problem
+    changes = tuple(
+        _change_in(change, f"{title}.changes[{number}]", bad)
+        for number, change in enumerate(fields.items("changes"))
+    )
+    fields.done()
+    return ModulePatch(name, path, sources[0], sources[1], changes)
+
+
+class _Fields:
+    """One JSON object, read field by field; what is left over at the end is an error."""
+
+    def __init__(self, raw: Any, title: str, bad: Any) -> None:
+        if not isinstance(raw, dict):
+            raise bad(f"{title} is no object")
+        self.raw, self.title, self.bad = dict(raw), title, bad
+
+    def take(self, key: str, *kinds: type) -> Any:
+        if key not in self.raw:
+            raise self.bad(f"{self.title} has no {key}")
+        value = self.raw.pop(key)
+        if type(value) not in kinds:
+            names = {str: "text", int: "a number", list: "a list", dict: "an object", type(None): "null"}
+            raise self.bad(f"{self.title}.{key} is not {' or '.join(names[kind] for kind in kinds)}")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.take(key, str)
+        assert isinstance(value, str)
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise self.bad(f"{self.title}.{key} is no proper text")
+        return value
+
+    def maybe(self, key: str) -> str | None:
+        if self.raw.get(key, "") is None:
+            self.raw.pop(key)
+            return None
+        return self.text(key)
+
+    def number(self, key: str) -> int:
+        value = self.take(key, int)
+        assert isinstance(value, int)
+        if not 0 <= value < 1 << 31:
+            raise self.bad(f"{self.title}.{key} is no line or index")
+        return value
+
+    def items(self, key: str) -> list[Any]:
+        value = self.take(key, list)
+        assert isinstance(value, list)
+        return value
+
+    def ref(self, key: str) -> CodeRef:
+        inner = _Fields(self.take(key, dict), f"{self.title}.{key}", self.bad)
+        found = CodeRef(inner.text("qualname"), inner.number("line"), inner.number("index"))
+        inner.done()
+        return found
+
+    def done(self) -> None:
+        if self.raw:
+            raise self.bad(
+                f"{self.title} has a field that is not known: {min(self.raw)!r}", "update pylivepatch"
+            )
+
+
+def _change_in(raw: Any, title: str, bad: Any) -> Change:
+    fields = _Fields(raw, title, bad)
+    kind = fields.text("kind")
+    change: Change
+    match kind:
+        case "function":
+            change = FunctionChange(
+                fields.ref("old"),
+                fields.ref("new"),
+                fields.maybe("defaults"),
+                fields.maybe("kwdefaults"),
+                fields.maybe("annotations"),
+            )
+        case "new_function":
+            decorators = fields.items("decorators")
+            if not all(type(text) is str for text in decorators):
+                raise bad(f"{title}.decorators is no list of text")
+            change = NewFunction(
+                fields.ref("new"),
+                fields.text("defaults"),
+                fields.text("kwdefaults"),
+                fields.text("annotations"),
+                tuple(decorators),
+            )
+        case "value":
+            change = ValueChange(
+                fields.text("owner"),
+                fields.text("name"),
+                fields.number("line"),
+                fields.maybe("old"),
+                fields.text("new"),
+            )
+        case "import":
+            change = NewImport(fields.text("name"), fields.number("line"), fields.text("statement"))
+        case _:
+            raise bad(f"{title}.kind: {kind!r} is no kind of change", "update pylivepatch")
+    fields.done()
+    return change
+
+
+def _change_out(change: Change) -> Mapping[str, Any]:
+    match change:
+        case FunctionChange():
+            return {
+                "kind": "function",
+                "old": _ref_out(change.old),
+                "new": _ref_out(change.new),
+                "defaults": change.defaults,
+                "kwdefaults": change.kwdefaults,
+                "annotations": change.annotations,
+            }
+        case NewFunction():
+            return {
+                "kind": "new_function",
+                "new": _ref_out(change.new),
+                "defaults": change.defaults,
+                "kwdefaults": change.kwdefaults,
+                "annotations": change.annotations,
+                "decorators": list(change.decorators),
+            }
+        case ValueChange():
+            return {
+                "kind": "value",
+                "owner": change.owner,
+                "name": change.name,
+                "line": change.line,
+                "old": change.old,
+                "new": change.new,
+            }
+        case NewImport():
+            return {"kind": "import", "name": change.name, "line": change.line, "statement": change.statement}
+
+
+def _ref_out(ref: CodeRef) -> Mapping[str, Any]:
+    return {"qualname": ref.qualname, "line": ref.line, "index": ref.index}
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("pylivepatch")
+    except PackageNotFoundError:
+        return "(from a checkout)"
