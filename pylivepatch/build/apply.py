@@ -1,6 +1,7 @@
 """Applying unified diffs to a tree in memory.
 
-A hunk applies where its lines stand, all of them: at the line it names, or, when they moved, at the one other place
+A hunk applies where its lines stand, all of them: at the line it names, or, when they moved, at the one
+other place
 where they stand (told as a finding). There is no fuzz: a hunk whose context differs is refused.
 """
 
@@ -22,7 +23,8 @@ _OUTSIDE_ENDS = (".toml", ".cfg", ".ini", ".txt", ".yml", ".yaml")
 def apply_diffs(
     diffs: Iterable[tuple[str, bytes]], tree: Mapping[str, bytes], root: str
 ) -> tuple[dict[str, bytes], list[Finding]]:
-    """The tree after all the diffs (title, text), and notes on what did not go as written. Raises ``DiffError``."""
+    """The tree after all the diffs (title, text), and notes on what did not go as written. Raises
+    ``DiffError``."""
     patched = dict(tree)
     report = Report("", "")
     for title, text in diffs:
@@ -39,14 +41,16 @@ def _stripped(path: str, strip: int) -> str:
 
 
 def _strip_level(files: list[FileDiff], tree: Mapping[str, bytes], root: str, title: str) -> int:
-    """How many leading folders of the diff's names the tree does not have (``patch -p``): one number for the whole diff."""
+    """How many leading folders of the diff's names the tree does not have (``patch -p``): one number for the
+    whole diff."""
     paths = [(file.old, file.new) for file in files if file.old != NOWHERE]
     if not paths:
         prefixed = all(file.new.startswith("b/") for file in files)
         return 1 if prefixed else 0
     deepest = max(path.count("/") for pair in paths for path in pair) + 1
     hits = {
-        strip: sum(any(_stripped(path, strip) in tree for path in pair) for pair in paths) for strip in range(deepest)
+        strip: sum(any(_stripped(path, strip) in tree for path in pair) for pair in paths)
+        for strip in range(deepest)
     }
     best = max(hits, key=lambda strip: (hits[strip], -strip))
     if not hits[best]:
@@ -70,8 +74,12 @@ def _apply_file(file: FileDiff, strip: int, tree: dict[str, bytes], report: Repo
         _binary(file, old, new, tree, where)
         return
     if created:
-        if new in tree and tree[new]:
-            raise DiffError(f"{new} is to be created and exists already", where=where, advice="is the diff applied already?")
+        if tree.get(new):
+            raise DiffError(
+                f"{new} is to be created and exists already",
+                where=where,
+                advice="is the diff applied already?",
+            )
         tree[new] = b""
         old = new
     elif old not in tree and new in tree:
@@ -79,7 +87,9 @@ def _apply_file(file: FileDiff, strip: int, tree: dict[str, bytes], report: Repo
     if old not in tree:
         if _is_outside(file.old):
             report.file = file.old.removeprefix("a/")
-            report.note(codes.OUTSIDE, "", "the diff changes this file, which is not in the source and not installed")
+            report.note(
+                codes.OUTSIDE, "", "the diff changes this file, which is not in the source and not installed"
+            )
             return
         raise DiffError(
             f"the diff changes {file.old}, which is not in the source",
@@ -107,7 +117,9 @@ def _is_creation(file: FileDiff) -> bool:
 def _binary(file: FileDiff, old: str, new: str, tree: dict[str, bytes], where: str) -> None:
     path = new or old
     if path.endswith(".py"):
-        raise DiffError(f"the diff holds {path} as a binary file", where=where, advice="make it with `git diff --text`")
+        raise DiffError(
+            f"the diff holds {path} as a binary file", where=where, advice="make it with `git diff --text`"
+        )
     # Its new content does not matter: that it differs is what the builder has to say.
     if new:
         tree[new] = tree.get(old, b"") + b"\0changed by a binary diff"
@@ -133,7 +145,9 @@ def _apply_hunks(file: FileDiff, data: bytes, path: str, report: Report, title: 
         found = _find(plain, old, wanted, floor, hunk, path, title)
         at_end = found + len(old) == len(plain)
         if not hunk.old_ends and old and not (at_end and not whole):
-            raise _misfit(hunk, path, title, "the diff says that the file ends here without a newline, and it does not")
+            raise _misfit(
+                hunk, path, title, "the diff says that the file ends here without a newline, and it does not"
+            )
         if found != wanted:
             report.note(
                 codes.HUNK_MOVED,
@@ -150,21 +164,32 @@ def _apply_hunks(file: FileDiff, data: bytes, path: str, report: Report, title: 
     return ends.join(plain) + (ends if whole and plain else b"")
 
 
-def _find(plain: list[bytes], old: list[bytes], wanted: int, floor: int, hunk: Hunk, path: str, title: str) -> int:
+def _find(
+    plain: list[bytes], old: list[bytes], wanted: int, floor: int, hunk: Hunk, path: str, title: str
+) -> int:
     count = len(old)
     if floor <= wanted <= len(plain) and plain[wanted : wanted + count] == old:
         return wanted
     if not old:
-        raise _misfit(hunk, path, title, f"it inserts at line {wanted + 1}, and the file has {len(plain)} lines")
+        raise _misfit(
+            hunk, path, title, f"it inserts at line {wanted + 1}, and the file has {len(plain)} lines"
+        )
     places = [start for start in range(floor, len(plain) - count + 1) if plain[start : start + count] == old]
     if len(places) == 1:
         return places[0]
     if places:
         shown = ", ".join(str(place + 1) for place in places[:5])
-        raise _misfit(hunk, path, title, f"its lines stand in several places (lines {shown}), none of them the one it names")
+        raise _misfit(
+            hunk,
+            path,
+            title,
+            f"its lines stand in several places (lines {shown}), none of them the one it names",
+        )
     new = [line.removesuffix(b"\r") for line in hunk.new]
     if new and any(plain[start : start + len(new)] == new for start in range(len(plain) - len(new) + 1)):
-        raise _misfit(hunk, path, title, "what it would put there is there already: the diff seems to be applied")
+        raise _misfit(
+            hunk, path, title, "what it would put there is there already: the diff seems to be applied"
+        )
     for offset, expected in enumerate(old):
         at = wanted + offset
         actual = plain[at] if 0 <= at < len(plain) else None

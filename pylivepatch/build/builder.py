@@ -8,11 +8,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pylivepatch.build.apply import apply_diffs
 from pylivepatch.build.compare import compare_trees
 from pylivepatch.build.findings import BuildResult, Finding
 from pylivepatch.build.releases import fetch
 from pylivepatch.build.tree import File, arrange, package_prefix, read_pair, read_raw
-from pylivepatch.build.apply import apply_diffs
 from pylivepatch.errors import BuildError, BuildRefused, NothingChanged
 from pylivepatch.patch import Patch
 
@@ -22,7 +22,8 @@ PathLike = str | os.PathLike[str]
 def examine(old: PathLike, new: PathLike, *, name: str, description: str = "") -> BuildResult:
     """Compare two source trees (two folders) or two files, and say everything that was found.
 
-    Raises ``BuildError`` where a tree cannot be read and ``SourceError`` where a changed file cannot be parsed.
+    Raises ``BuildError`` where a tree cannot be read and ``SourceError`` where a changed file cannot be
+    parsed.
     """
     _check_name(name)
     return _result(*read_pair(Path(old), Path(new)), name, description)
@@ -41,7 +42,8 @@ def examine_diff(
 ) -> BuildResult:
     """Apply unified diffs to the tree ``source`` (in memory), and compare.
 
-    ``diff`` is the text of a diff, or the path of one, or several of either, applied in order. Raises ``DiffError``
+    ``diff`` is the text of a diff, or the path of one, or several of either, applied in order. Raises
+    ``DiffError``
     where one does not apply, and what :func:`examine` raises.
     """
     _check_name(name)
@@ -70,25 +72,25 @@ def examine_releases(
 ) -> BuildResult:
     """Get two releases of ``dist`` with pip, as wheels and without dependencies, and compare them.
 
-    Raises ``ReleaseError`` where pip cannot get one within ``timeout`` seconds, and what :func:`examine` raises.
+    Raises ``ReleaseError`` where pip cannot get one within ``timeout`` seconds, and what :func:`examine`
+    raises.
     """
     name = name or re.sub(r"[^A-Za-z0-9._+-]", "-", f"{dist}-{old}-{new}")
     _check_name(name)
     with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
-        trees = [arrange(fetch(dist, version, Path(folder), timeout=timeout)) for version in (old, new)]
-    return _result(*trees, name, description or f"{dist} {old} to {new}")
+        before, after = (arrange(fetch(dist, one, Path(folder), timeout=timeout)) for one in (old, new))
+    return _result(before, after, name, description or f"{dist} {old} to {new}")
 
 
 def build_from_releases(
     dist: str, old: str, new: str, *, name: str | None = None, description: str = "", timeout: float = 300.0
 ) -> Patch:
-    """The patch that takes a process from release ``old`` of ``dist`` to ``new``: see :func:`examine_releases`.
+    """The patch that takes a process from release ``old`` of ``dist`` to ``new``: see
+    :func:`examine_releases`.
 
     Raises ``BuildRefused``, ``NothingChanged``, and what :func:`examine_releases` raises.
     """
-    return _patch_of(
-        examine_releases(dist, old, new, name=name, description=description, timeout=timeout)
-    )
+    return _patch_of(examine_releases(dist, old, new, name=name, description=description, timeout=timeout))
 
 
 def _result(
@@ -145,7 +147,9 @@ def _diff_texts(diff: str | PathLike | Sequence[str | PathLike]) -> list[tuple[s
     found = []
     for number, one in enumerate(several, 1):
         if isinstance(one, str) and ("\n" in one or not one):
-            found.append((f"diff {number}" if len(several) > 1 else "the diff", one.encode("utf-8", "surrogateescape")))
+            found.append(
+                (f"diff {number}" if len(several) > 1 else "the diff", one.encode("utf-8", "surrogateescape"))
+            )
         else:
             path = Path(one)
             found.append((str(path), _read(path)))

@@ -1,6 +1,7 @@
 """The codes of findings: what kinds of difference the builder tells apart.
 
-Each has a section in ``docs/edits.md``; the order here is the order there. A code is stable: it is never reused.
+Each has a section in ``docs/edits.md``; the order here is the order there. A code is stable: it is never
+reused.
 """
 
 from __future__ import annotations

@@ -19,9 +19,12 @@ from pylivepatch.patch import Change, FunctionChange, ModulePatch, NewFunction
 def compare_trees(
     old: Mapping[str, File], new: Mapping[str, File]
 ) -> tuple[tuple[ModulePatch, ...], tuple[Finding, ...]]:
-    """Compare two trees file by file. Raises ``SourceError`` for a changed file that cannot be read or parsed."""
+    """Compare two trees file by file. Raises ``SourceError`` for a changed file that cannot be read or
+    parsed."""
     files = _compare_files(old, new)
-    changed = [path for path in old if path in new and old[path].data != new[path].data and _is_module(new[path])]
+    changed = [
+        path for path in old if path in new and old[path].data != new[path].data and _is_module(new[path])
+    ]
     if not changed:
         return (), tuple(files.findings)
     world = World(_sources(old, changed), _sources(new, changed))
@@ -59,7 +62,8 @@ def _is_module(file: File) -> bool:
 
 
 def _sources(tree: Mapping[str, File], changed: list[str]) -> dict[str, Source]:
-    """Every module of a tree. One that did not change and cannot be read is none of ours to complain about."""
+    """Every module of a tree. One that did not change and cannot be read is none of ours to complain
+    about."""
     found = {}
     for path, file in sorted(tree.items()):
         if not _is_module(file):
@@ -94,13 +98,15 @@ def _compare_files(old: Mapping[str, File], new: Mapping[str, File]) -> Report:
                 codes.OTHER_FILE,
                 "",
                 f"the file {what}, and it is no Python source, so a patch cannot hold it",
-                "bring the file onto the machine by itself if the process reads it anew, and leave it out of the diff",
+                "bring the file onto the machine by itself if the process reads it anew, and leave it out "
+                "of the diff",
             )
         elif not file.module:
             report.refused(
                 codes.NOT_IMPORTABLE,
                 "",
-                f"the file {what}, and its path is no import name, so no module of a running process can be found by it",
+                f"the file {what}, and its path is no import name, so no module of a running process can "
+                f"be found by it",
                 "give it a name that Python can import, or leave it out of the diff",
             )
         elif before is None:
@@ -133,12 +139,14 @@ def _star_imported(context: Context) -> None:
                 continue
             user = context.world.new.modules[copy.importer]
             if name in user.mentioned or any(
-                (copy.importer, name) in other.imported_anywhere for other in context.world.new.modules.values()
+                (copy.importer, name) in other.imported_anywhere
+                for other in context.world.new.modules.values()
             ):
                 context.report.refused(
                     codes.STAR_IMPORT,
                     name,
-                    f"the new name is used through `from {copy.module} import *` in {user.source.path}:{copy.line}, "
+                    f"the new name is used through `from {copy.module} import *` in "
+                    f"{user.source.path}:{copy.line}, "
                     "which ran already",
                     "import the name by itself where it is used",
                     new_line=_line(change),

@@ -1,4 +1,5 @@
-"""What every comparison of one module shares: both sources, both worlds, the report and the changes so far."""
+"""What every comparison of one module shares: both sources, both worlds, the report and the changes so
+far."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ class Context:
         found = source.codes.get((self.symbol(node.name), first_line(node)), [])
         if len(found) != 1:
             raise Ambiguous(
-                "it is compiled away" if not found else f"{len(found)} functions of that name start in its line"
+                "it is compiled away"
+                if not found
+                else f"{len(found)} functions of that name start in its line"
             )
         return found[0]
 
@@ -77,5 +80,3 @@ class Context:
 def bound_in(items: list[Item]) -> frozenset[str]:
     """The names that a class body binds at run time."""
     return frozenset(item.name for item in items if item.name and not item.typing_only)
-
-

@@ -120,7 +120,9 @@ def _compare_code(context: Context, old: list[Item], new: list[Item]) -> None:
         )
     for items, others in ((old, new), (new, old)):
         for item in items:
-            if item.main_only and not any(same_tree(item.node, other.node) for other in others if other.main_only):
+            if item.main_only and not any(
+                same_tree(item.node, other.node) for other in others if other.main_only
+            ):
                 context.report.note(
                     codes.OUTSIDE,
                     context.symbol(item.name),
@@ -135,7 +137,9 @@ def _code_difference(old: list[Item], new: list[Item]) -> str:
         return describe_difference(old[0].node, new[0].node)
 
     def text(items: list[Item]) -> str:
-        return (f"`{items[0].skeleton}`" if items[0].skeleton else show(items[0].node)) if items else "nothing"
+        return (
+            (f"`{items[0].skeleton}`" if items[0].skeleton else show(items[0].node)) if items else "nothing"
+        )
 
     return f"{text(old)} became {text(new)}"
 
@@ -200,7 +204,9 @@ def _refuse_moved(context: Context, old: Item, new: Item) -> None:
 def _removed_value(context: Context, item: Item) -> None:
     symbol = context.symbol(item.name)
     if item.typing_only or item.main_only:
-        context.report.note(codes.TYPING_ONLY, symbol, "a running process does not have this name", old_line=item.line)
+        context.report.note(
+            codes.TYPING_ONLY, symbol, "a running process does not have this name", old_line=item.line
+        )
         return
     if context.owner:
         context.report.refused(
@@ -214,7 +220,10 @@ def _removed_value(context: Context, item: Item) -> None:
     place = context.world.still_refers(context.module, item.name)
     if place is None:
         context.report.note(
-            codes.LEFT_IN_PLACE, symbol, "the name is gone and nothing refers to it; it stays", old_line=item.line
+            codes.LEFT_IN_PLACE,
+            symbol,
+            "the name is gone and nothing refers to it; it stays",
+            old_line=item.line,
         )
         return
     context.report.refused(
@@ -243,7 +252,8 @@ def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> No
 
 
 def _pair(old: list[Item], new: list[Item]) -> tuple[list[tuple[Item, Item]], list[Item], list[Item]]:
-    """Functions of one name, paired by decorators and condition, in order; then what is left over, if it is clear."""
+    """Functions of one name, paired by decorators and condition, in order; then what is left over, if it is
+    clear."""
     if len(old) == len(new) == 1:
         return [(old[0], new[0])], [], []
     pairs: list[tuple[Item, Item]] = []
@@ -292,21 +302,29 @@ def _removed_function(context: Context, item: Item, name_lives_on: bool) -> None
         place = context.world.attribute_mentioned(item.name)
         special = item.name.startswith("__") and item.name.endswith("__")
         why = (
-            "a property or function loses one of its parts" if name_lives_on
-            else "it is a special method" if special
-            else "a base class may have one of its name" if context.has_bases
-            else f"the new version still mentions it: {place}" if place
+            "a property or function loses one of its parts"
+            if name_lives_on
+            else "it is a special method"
+            if special
+            else "a base class may have one of its name"
+            if context.has_bases
+            else f"the new version still mentions it: {place}"
+            if place
             else ""
-        )  # fmt: skip
+        )
     else:
         still = context.world.still_refers(context.module, item.name)
         why = (
-            "another definition of its name stays" if name_lives_on
-            else f"it still means something in the new version: {still}" if still
+            "another definition of its name stays"
+            if name_lives_on
+            else f"it still means something in the new version: {still}"
+            if still
             else ""
-        )  # fmt: skip
+        )
     if not why:
-        report.note(codes.LEFT_IN_PLACE, symbol, "it is gone and nothing refers to it; it stays", old_line=item.line)
+        report.note(
+            codes.LEFT_IN_PLACE, symbol, "it is gone and nothing refers to it; it stays", old_line=item.line
+        )
         return
     report.refused(
         codes.FUNCTION_REMOVED,
@@ -354,9 +372,14 @@ def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> No
         return
     symbol, report = context.symbol(new.name), context.report
     before, after = old.class_node, new.class_node
-    lines = {"old_line": old.line, "new_line": new.line}
     if new.typing_only:
-        report.note(codes.TYPING_ONLY, symbol, "only type checkers see this class; nothing to do", **lines)
+        report.note(
+            codes.TYPING_ONLY,
+            symbol,
+            "only type checkers see this class; nothing to do",
+            old_line=old.line,
+            new_line=new.line,
+        )
         return
     for field, what in (
         ("decorator_list", "decorators"),
@@ -372,7 +395,8 @@ def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> No
                 f"the class's {what} changed; the class exists already and was made with the old ones",
                 "leave the class statement as it was, and change the methods",
                 difference=describe_difference(was, now),
-                **lines,
+                old_line=old.line,
+                new_line=new.line,
             )
     if repeated and not old.guard:
         report.refused(
@@ -380,11 +404,15 @@ def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> No
             symbol,
             "the class is defined more than once, so which one is live is not known",
             "give each class a name of its own",
-            **lines,
+            old_line=old.line,
+            new_line=new.line,
         )
         return
     old_items, new_items = items_of(before.body), items_of(after.body)
-    shapes = context.world.old.class_shape(context.module, before), context.world.new.class_shape(context.module, after)
+    shapes = (
+        context.world.old.class_shape(context.module, before),
+        context.world.new.class_shape(context.module, after),
+    )
     shape = next((shape for shape in ("enum", "fields", "unknown") if shape in shapes), "plain")
     has_bases = any(not (isinstance(base, ast.Name) and base.id == "object") for base in after.bases)
     inner = context.inside(new.name, old_items, new_items, shape, has_bases or bool(after.keywords))

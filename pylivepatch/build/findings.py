@@ -14,9 +14,12 @@ Verdict = Literal["applied", "refused"]
 class Finding:
     """One difference between the old and the new source, and what becomes of it.
 
-    ``verdict`` (the key ``class`` in JSON) is ``applied`` or ``refused``. ``carried`` is false for an applied finding that
-    the patch has nothing to do for, such as a changed type stub. ``old_line`` and ``new_line`` are 0 where there is
-    none. ``difference`` is the first point where the two differ; ``nested`` names the changed functions inside a
+    ``verdict`` (the key ``class`` in JSON) is ``applied`` or ``refused``. ``carried`` is false for an
+    applied finding that
+    the patch has nothing to do for, such as a changed type stub. ``old_line`` and ``new_line`` are 0 where
+    there is
+    none. ``difference`` is the first point where the two differ; ``nested`` names the changed functions
+    inside a
     function (``f.<locals>.g``).
     """
 
@@ -113,13 +116,29 @@ class Report:
     ) -> None:
         self.findings.append(
             Finding(
-                code, "applied", self.module, symbol, self.file, old_line, new_line, difference, message,
-                carried=carried, nested=nested,
+                code,
+                "applied",
+                self.module,
+                symbol,
+                self.file,
+                old_line,
+                new_line,
+                difference,
+                message,
+                carried=carried,
+                nested=nested,
             )
-        )  # fmt: skip
+        )
 
     def note(
-        self, code: str, symbol: str, message: str, *, old_line: int = 0, new_line: int = 0, difference: str = ""
+        self,
+        code: str,
+        symbol: str,
+        message: str,
+        *,
+        old_line: int = 0,
+        new_line: int = 0,
+        difference: str = "",
     ) -> None:
         """A difference that the patch does nothing for, told all the same."""
         self.applied(
@@ -139,7 +158,16 @@ class Report:
     ) -> None:
         self.findings.append(
             Finding(
-                code, "refused", self.module, symbol, self.file, old_line, new_line, difference, message, advice,
+                code,
+                "refused",
+                self.module,
+                symbol,
+                self.file,
+                old_line,
+                new_line,
+                difference,
+                message,
+                advice,
                 carried=False,
             )
-        )  # fmt: skip
+        )

@@ -1,6 +1,7 @@
 """A function in both versions, or a new one: what of it changed, and whether a running process can follow.
 
-A change of the body, of parameters, defaults, annotations or the docstring moves with the code. A change of what was
+A change of the body, of parameters, defaults, annotations or the docstring moves with the code. A change of
+what was
 done once, when the ``def`` ran (decorators, the kind of function), cannot be done again on a live function.
 """
 
@@ -39,27 +40,45 @@ def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool =
     if same_tree(old.node, new.node):
         return
     symbol, report = context.symbol(new.name), context.report
-    lines = {"old_line": old.line, "new_line": new.line}
     if old.typing_only or new.typing_only or is_overload(new, context.new.names):
-        report.note(codes.TYPING_ONLY, symbol, "only type checkers see this function; nothing to do", **lines)
+        report.note(
+            codes.TYPING_ONLY,
+            symbol,
+            "only type checkers see this function; nothing to do",
+            old_line=old.line,
+            new_line=new.line,
+        )
         return
     if old.main_only or new.main_only:
-        report.note(codes.OUTSIDE, symbol, "the function exists only where the file is run as a script", **lines)
+        report.note(
+            codes.OUTSIDE,
+            symbol,
+            "the function exists only where the file is run as a script",
+            old_line=old.line,
+            new_line=new.line,
+        )
         return
     before, after = old.function, new.function
     if not same_tree(before.decorator_list, after.decorator_list):
         report.refused(
             codes.DECORATORS_CHANGED,
             symbol,
-            "its decorators changed; they ran when the function was defined and cannot be run again on the live one",
+            "its decorators changed; they ran when the function was defined and cannot be run again on the "
+            "live one",
             "keep the decorators, and do in the body what the new ones would do",
             difference=describe_difference(before.decorator_list, after.decorator_list),
-            **lines,
+            old_line=old.line,
+            new_line=new.line,
         )
         return
     if not same_tree(getattr(before, "type_params", []), getattr(after, "type_params", [])):
         report.refused(
-            codes.GENERIC_FUNCTION, symbol, "its type parameters changed", "keep the type parameters as they were", **lines
+            codes.GENERIC_FUNCTION,
+            symbol,
+            "its type parameters changed",
+            "keep the type parameters as they were",
+            old_line=old.line,
+            new_line=new.line,
         )
         return
     try:
@@ -70,7 +89,8 @@ def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool =
             symbol,
             f"the function cannot be told apart in the compiled module: {problem}",
             "define it once, on a line of its own, in code that runs",
-            **lines,
+            old_line=old.line,
+            new_line=new.line,
         )
         return
     kind, new_kind = kind_of(old_code), kind_of(new_code)
@@ -81,7 +101,8 @@ def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool =
             f"it was {kind} and became {new_kind}: callers that hold the old kind's result could not go on",
             "add a function of the new kind under another name, and call it from the callers",
             difference=describe_difference(before.body, after.body),
-            **lines,
+            old_line=old.line,
+            new_line=new.line,
         )
         return
     _carry(context, old, new, old_code, new_code, shadowed)
@@ -115,7 +136,6 @@ def _carry(
         _check_annotations(context, new)
     if not parts or len(report.findings) > found:
         return
-    lines = {"old_line": old.line, "new_line": new.line}
     if shadowed:
         report.refused(
             codes.SHADOWED,
@@ -123,7 +143,8 @@ def _carry(
             "a later definition takes over its name, so the live function cannot be found by it",
             "give each of the functions a name of its own",
             difference=describe_difference(before, after),
-            **lines,
+            old_line=old.line,
+            new_line=new.line,
         )
         return
     if body_changed and not _check_import_time_calls(context, new, old_code, new_code):
@@ -143,7 +164,8 @@ def _carry(
         f"changed: {', '.join(parts)}",
         difference=describe_difference(before, after),
         nested=changed_inside(old_code, new_code),
-        **lines,
+        old_line=old.line,
+        new_line=new.line,
     )
 
 
@@ -151,11 +173,19 @@ def new_function(context: Context, new: Item) -> None:
     """Report and carry a function that the old version does not have."""
     symbol, report, node = context.symbol(new.name), context.report, new.function
     if new.typing_only or is_overload(new, context.new.names):
-        report.note(codes.TYPING_ONLY, symbol, "only type checkers see this function; nothing to do", new_line=new.line)
+        report.note(
+            codes.TYPING_ONLY,
+            symbol,
+            "only type checkers see this function; nothing to do",
+            new_line=new.line,
+        )
         return
     if new.main_only:
         report.note(
-            codes.OUTSIDE, symbol, "the function exists only where the file is run as a script", new_line=new.line
+            codes.OUTSIDE,
+            symbol,
+            "the function exists only where the file is run as a script",
+            new_line=new.line,
         )
         return
 
@@ -175,7 +205,11 @@ def new_function(context: Context, new: Item) -> None:
     try:
         context.code(context.new.source, node)
     except Ambiguous as problem:
-        refuse(codes.AMBIGUOUS, f"the function cannot be told apart: {problem}", "define it once, on a line of its own")
+        refuse(
+            codes.AMBIGUOUS,
+            f"the function cannot be told apart: {problem}",
+            "define it once, on a line of its own",
+        )
     _check_method(context, new, refuse)
     decorators = _check_decorators(context, new, refuse)
     _check_defaults(context, new, [*node.args.defaults, *filter(None, node.args.kw_defaults)])
@@ -214,16 +248,23 @@ def keyword_defaults(context: Context, node: FunctionNode) -> str:
     """``__kwdefaults__`` as a dict display."""
     pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
     return "{%s}" % ", ".join(  # noqa: UP031 - braces
-        f"{mangle(argument.arg, context.class_name)!r}: {ast.unparse(value)}" for argument, value in pairs if value
+        f"{mangle(argument.arg, context.class_name)!r}: {ast.unparse(value)}"
+        for argument, value in pairs
+        if value
     )
 
 
 def annotations_display(context: Context, uses: Uses, node: FunctionNode) -> str:
-    """``__annotations__`` as a dict display: of strings where the module has ``from __future__ import annotations``."""
+    """``__annotations__`` as a dict display: of strings where the module has ``from __future__ import
+    annotations``."""
     entries = []
     for name, annotation in annotations_of(node).items():
         text = ast.unparse(annotation)
-        entries.append(f"{mangle(name, context.class_name)!r}: {text!r}" if uses.future_annotations else f"{name!r}: {text}")
+        entries.append(
+            f"{mangle(name, context.class_name)!r}: {text!r}"
+            if uses.future_annotations
+            else f"{name!r}: {text}"
+        )
     return "{%s}" % ", ".join(entries)  # noqa: UP031 - braces
 
 
@@ -236,7 +277,15 @@ def mangle(name: str, class_name: str) -> str:
 
 
 def _bare(arguments: ast.arguments) -> list[object]:
-    names = [*arguments.posonlyargs, None, *arguments.args, None, arguments.vararg, *arguments.kwonlyargs, None]
+    names = [
+        *arguments.posonlyargs,
+        None,
+        *arguments.args,
+        None,
+        arguments.vararg,
+        *arguments.kwonlyargs,
+        None,
+    ]
     return [argument and ast.Name(argument.arg) for argument in (*names, arguments.kwarg)]
 
 
@@ -259,7 +308,9 @@ def _same_optimized(context: Context, before: FunctionNode, after: FunctionNode)
 def _check_defaults(context: Context, new: Item, values: list[ast.expr]) -> None:
     for value in values:
         try:
-            check_expression(value, context.new.names, hidden=context.new_hidden, fresh=True, class_name=context.class_name)
+            check_expression(
+                value, context.new.names, hidden=context.new_hidden, fresh=True, class_name=context.class_name
+            )
         except Unsafe as part:
             context.report.refused(
                 codes.UNSAFE_DEFAULT,
@@ -301,7 +352,8 @@ def _check_method(context: Context, new: Item, refuse: object) -> None:
     if new.name == "__eq__" and "__hash__" not in context.new_hidden:
         refuse(
             codes.NEEDS_CLASS_CREATION,
-            "a class statement with __eq__ and no __hash__ makes the class unhashable; a method added later does not",
+            "a class statement with __eq__ and no __hash__ makes the class unhashable; a method added "
+            "later does not",
             "define __hash__ too",
         )
 
@@ -313,11 +365,14 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
         texts.append(ast.unparse(decorator))
         target = names.dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
         match decorator:
-            case ast.Attribute(value=ast.Name(id=name), attr="setter" | "getter" | "deleter") if name == new.name:
+            case ast.Attribute(value=ast.Name(id=name), attr="setter" | "getter" | "deleter") if (
+                name == new.name
+            ):
                 if name in context.old_hidden:
                     refuse(
                         codes.PROPERTY_REBUILT,
-                        f"a new {decorator.attr} makes another property object of {name}, which the class has already",
+                        f"a new {decorator.attr} makes another property object of {name}, which the class "
+                        f"has already",
                         "add a method for it, or a property under another name",
                     )
                 continue
@@ -349,7 +404,8 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
 
 
 def _check_import_time_calls(context: Context, new: Item, old_code: CodeType, new_code: CodeType) -> bool:
-    """Whether the function's change reaches everything: what it gave at import stays as the old one made it."""
+    """Whether the function's change reaches everything: what it gave at import stays as the old one made
+    it."""
     if context.owner:
         return True
     symbol, whole = context.symbol(new.name), True
@@ -361,7 +417,8 @@ def _check_import_time_calls(context: Context, new: Item, old_code: CodeType, ne
             context.report.refused(
                 codes.MADE_AT_IMPORT,
                 symbol,
-                f"the changed function was called while modules were imported, and what it gave stays as the old one "
+                f"the changed function was called while modules were imported, and what it gave stays as "
+                f"the old one "
                 f"made it: {place}",
                 "change the place that uses the result, so that it calls a new function",
                 new_line=new.line,

@@ -22,20 +22,26 @@ def compare_imports(context: Context, old: list[Item], new: list[Item]) -> None:
 def compare_futures(context: Context, old: list[Item], new: list[Item]) -> None:
     """A ``from __future__`` import changes what the whole module compiles to."""
     before, after = (
-        {item.alias.name: item for item in items if item.kind == "future" and item.alias} for items in (old, new)
+        {item.alias.name: item for item in items if item.kind == "future" and item.alias}
+        for items in (old, new)
     )
     for name in sorted(before.keys() ^ after.keys()):
         item = after.get(name) or before[name]
         symbol = f"from __future__ import {name}"
         if name not in ("annotations", "barry_as_FLUFL"):
             context.report.note(
-                codes.LEFT_IN_PLACE, symbol, "a __future__ import that no longer does anything", new_line=item.line
+                codes.LEFT_IN_PLACE,
+                symbol,
+                "a __future__ import that no longer does anything",
+                new_line=item.line,
             )
             continue
         context.report.refused(
             codes.FUTURE_CHANGED,
             symbol,
-            "the __future__ import is " + ("new" if name in after else "gone") + ", which changes every function of "
+            "the __future__ import is "
+            + ("new" if name in after else "gone")
+            + ", which changes every function of "
             "the module",
             "leave the __future__ imports as they were",
             new_line=item.line if name in after else 0,
@@ -54,7 +60,9 @@ def compare_stars(context: Context, old: list[Item], new: list[Item]) -> None:
         context.report.refused(
             codes.STAR_IMPORT,
             text,
-            "the star import is " + ("new" if text in after else "gone") + "; which names it binds is not known",
+            "the star import is "
+            + ("new" if text in after else "gone")
+            + "; which names it binds is not known",
             "import the names that are needed, each by its name",
             new_line=item.line if text in after else 0,
             old_line=item.line if text in before else 0,
@@ -86,11 +94,17 @@ def _compare_name(context: Context, name: str, old: list[Item], new: list[Item])
     if not new_run:
         if old_run:
             report.note(
-                codes.LEFT_IN_PLACE, name, "imported only for type checkers now; it stays imported", new_line=new[0].line
+                codes.LEFT_IN_PLACE,
+                name,
+                "imported only for type checkers now; it stays imported",
+                new_line=new[0].line,
             )
         elif not old:
             report.note(
-                codes.TYPING_ONLY, name, "imported only for type checkers; nothing to do", new_line=new[0].line
+                codes.TYPING_ONLY,
+                name,
+                "imported only for type checkers; nothing to do",
+                new_line=new[0].line,
             )
         return
     before = _targets(context, old_run, context.old.source.package)
@@ -98,7 +112,7 @@ def _compare_name(context: Context, name: str, old: list[Item], new: list[Item])
     added = [item for target, item in after.items() if target not in before]
     gone = [item for target, item in before.items() if target not in after]
     plain = all(import_text(item) == f"import {item.alias.name}" for item in (*added, *gone) if item.alias)
-    if gone and added and not plain or (added and before and not plain):
+    if (gone and added and not plain) or (added and before and not plain):
         report.refused(
             codes.IMPORT_CHANGED,
             name,
@@ -111,11 +125,16 @@ def _compare_name(context: Context, name: str, old: list[Item], new: list[Item])
         return
     for item in gone:
         report.note(
-            codes.LEFT_IN_PLACE, name, f"`{import_text(item)}` is gone; the module stays imported", old_line=item.line
+            codes.LEFT_IN_PLACE,
+            name,
+            f"`{import_text(item)}` is gone; the module stays imported",
+            old_line=item.line,
         )
     for item in added:
         if item.main_only:
-            report.note(codes.OUTSIDE, name, "imported only where the file is run as a script", new_line=item.line)
+            report.note(
+                codes.OUTSIDE, name, "imported only where the file is run as a script", new_line=item.line
+            )
         elif item.guard:
             report.refused(
                 codes.CONDITIONAL,
@@ -137,7 +156,10 @@ def _removed(context: Context, item: Item) -> None:
     place = context.world.still_refers(context.module, name)
     if place is None or name in {other.name for other in context.new.items if other.kind != "import"}:
         report.note(
-            codes.LEFT_IN_PLACE, name, f"`{import_text(item)}` is gone; the name stays in the module", old_line=item.line
+            codes.LEFT_IN_PLACE,
+            name,
+            f"`{import_text(item)}` is gone; the name stays in the module",
+            old_line=item.line,
         )
         return
     report.refused(

@@ -1,6 +1,7 @@
 """What the names of a module stand for, and which expressions may be evaluated in it without side effects.
 
-Names are followed through the module's own import statements to a dotted name (``wraps`` → ``functools.wraps``);
+Names are followed through the module's own import statements to a dotted name (``wraps`` →
+``functools.wraps``);
 nothing is imported to find out.
 """
 
@@ -17,34 +18,85 @@ from pylivepatch.build.source import Source
 _BUILTINS = frozenset(dir(builtins))
 
 SAFE_DECORATORS = frozenset(
-    """
-    staticmethod classmethod property
-    functools.wraps functools.lru_cache functools.cache functools.cached_property functools.singledispatch
-    functools.singledispatchmethod functools.partialmethod
-    contextlib.contextmanager contextlib.asynccontextmanager
-    typing.overload typing.final typing.no_type_check typing.override typing.type_check_only
-    typing_extensions.overload typing_extensions.final typing_extensions.override typing_extensions.deprecated
-    warnings.deprecated types.coroutine
-    """.split()
+    [
+        "staticmethod",
+        "classmethod",
+        "property",
+        "functools.wraps",
+        "functools.lru_cache",
+        "functools.cache",
+        "functools.cached_property",
+        "functools.singledispatch",
+        "functools.singledispatchmethod",
+        "functools.partialmethod",
+        "contextlib.contextmanager",
+        "contextlib.asynccontextmanager",
+        "typing.overload",
+        "typing.final",
+        "typing.no_type_check",
+        "typing.override",
+        "typing.type_check_only",
+        "typing_extensions.overload",
+        "typing_extensions.final",
+        "typing_extensions.override",
+        "typing_extensions.deprecated",
+        "warnings.deprecated",
+        "types.coroutine",
+    ]
 )
 _PURE_CALLS = frozenset(
-    """
-    frozenset set tuple list dict bytes bytearray range slice int float complex str bool
-    re.compile datetime.timedelta decimal.Decimal fractions.Fraction types.MappingProxyType
-    """.split()
+    [
+        "frozenset",
+        "set",
+        "tuple",
+        "list",
+        "dict",
+        "bytes",
+        "bytearray",
+        "range",
+        "slice",
+        "int",
+        "float",
+        "complex",
+        "str",
+        "bool",
+        "re.compile",
+        "datetime.timedelta",
+        "decimal.Decimal",
+        "fractions.Fraction",
+        "types.MappingProxyType",
+    ]
 )
 # Fresh objects with an identity: fine for a new name, but an old one cannot be compared with the live one.
 _NEW_OBJECT_CALLS = frozenset(
-    """
-    object
-    typing.TypeVar typing.ParamSpec typing.TypeVarTuple typing.NewType typing.cast
-    typing_extensions.TypeVar typing_extensions.ParamSpec
-    logging.getLogger contextvars.ContextVar threading.Lock threading.RLock threading.local
-    collections.OrderedDict collections.defaultdict collections.deque collections.Counter
-    weakref.WeakKeyDictionary weakref.WeakValueDictionary weakref.WeakSet
-    struct.Struct operator.attrgetter operator.itemgetter operator.methodcaller functools.partial
-    itertools.count
-    """.split()
+    [
+        "object",
+        "typing.TypeVar",
+        "typing.ParamSpec",
+        "typing.TypeVarTuple",
+        "typing.NewType",
+        "typing.cast",
+        "typing_extensions.TypeVar",
+        "typing_extensions.ParamSpec",
+        "logging.getLogger",
+        "contextvars.ContextVar",
+        "threading.Lock",
+        "threading.RLock",
+        "threading.local",
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "collections.deque",
+        "collections.Counter",
+        "weakref.WeakKeyDictionary",
+        "weakref.WeakValueDictionary",
+        "weakref.WeakSet",
+        "struct.Struct",
+        "operator.attrgetter",
+        "operator.itemgetter",
+        "operator.methodcaller",
+        "functools.partial",
+        "itertools.count",
+    ]
 )
 
 
@@ -56,7 +108,8 @@ class Names:
     imports: dict[str, str]
 
     def dotted(self, node: ast.expr) -> str:
-        """``functools.wraps`` for ``wraps`` or ``functools.wraps`` or ``f.wraps``; ``""`` for what is no dotted name."""
+        """``functools.wraps`` for ``wraps`` or ``functools.wraps`` or ``f.wraps``; ``""`` for what is no
+        dotted name."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.insert(0, node.attr)
@@ -83,7 +136,9 @@ def names_of(source: Source) -> Names:
             bound.add(item.name)
         elif item.kind == "code" and not item.skeleton:
             bound.update(
-                node.id for node in ast.walk(item.node) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+                node.id
+                for node in ast.walk(item.node)
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
             )
     return Names(frozenset(bound), imports)
 
@@ -116,7 +171,8 @@ def check_expression(
     """Raise :class:`Unsafe` unless ``node`` can be evaluated in the module's namespace without side effects.
 
     ``hidden`` are names of the class body that the expression stands in: they mean something else there.
-    ``fresh`` allows calls that make an object with an identity of its own. In a class, private names are mangled.
+    ``fresh`` allows calls that make an object with an identity of its own. In a class, private names are
+    mangled.
     """
 
     def check(node: ast.expr | None) -> None:
@@ -170,7 +226,9 @@ def check_expression(
     check(node)
 
 
-def check_annotation(node: ast.expr, names: Names, *, hidden: Collection[str] = (), class_name: str = "") -> None:
+def check_annotation(
+    node: ast.expr, names: Names, *, hidden: Collection[str] = (), class_name: str = ""
+) -> None:
     """Raise :class:`Unsafe` unless the annotation ``node`` can be evaluated in the module's namespace."""
     for part in ast.walk(node):
         match part:
@@ -179,7 +237,9 @@ def check_annotation(node: ast.expr, names: Names, *, hidden: Collection[str] = 
                     raise Unsafe(f"{name}, a name of the class body")
                 if name not in names.bound and name not in _BUILTINS:
                     raise Unsafe(f"{name}, which the module does not bind when it runs")
-            case ast.Attribute() | ast.Subscript() | ast.Tuple() | ast.List() | ast.Constant() | ast.Starred():
+            case (
+                ast.Attribute() | ast.Subscript() | ast.Tuple() | ast.List() | ast.Constant() | ast.Starred()
+            ):
                 continue
             case ast.BinOp(op=ast.BitOr()) | ast.BitOr() | ast.expr_context():
                 continue
@@ -201,7 +261,9 @@ def is_literal(node: ast.expr) -> bool:
         case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
             return all(map(is_literal, parts))
         case ast.Dict():
-            return all(key is not None and is_literal(key) for key in node.keys) and all(map(is_literal, node.values))
+            return all(key is not None and is_literal(key) for key in node.keys) and all(
+                map(is_literal, node.values)
+            )
     return False
 
 
@@ -212,7 +274,15 @@ def is_shareable(node: ast.expr, names: Names) -> bool:
             return all(is_shareable(part, names) for part in parts)
         case ast.Call():
             target = names.dotted(node.func)
-            return target in {"re.compile", "frozenset", "datetime.timedelta", "decimal.Decimal", "bytes", "int", "str"}
+            return target in {
+                "re.compile",
+                "frozenset",
+                "datetime.timedelta",
+                "decimal.Decimal",
+                "bytes",
+                "int",
+                "str",
+            }
         case ast.List() | ast.Set() | ast.Dict():
             return False
         case ast.Name() | ast.Attribute():

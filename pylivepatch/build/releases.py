@@ -22,16 +22,33 @@ def fetch(dist: str, version: str, folder: Path, *, timeout: float) -> dict[str,
     release = f"{dist} {version}"
     if not _NAME.fullmatch(dist) or not _VERSION.fullmatch(version):
         raise ReleaseError(
-            "a release is a distribution's name and a version, nothing else", where=release, advice="such as: werkzeug 3.0.0"
+            "a release is a distribution's name and a version, nothing else",
+            where=release,
+            advice="such as: werkzeug 3.0.0",
         )
     target = folder / version
     target.mkdir(parents=True, exist_ok=True)
     # -P: what lies in the current folder is not imported as pip.
-    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+    ]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", str(target), f"{dist}=={version}"]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
     except subprocess.TimeoutExpired as problem:
         raise ReleaseError(f"pip did not get the release within {timeout:g} s", where=release) from problem
@@ -47,10 +64,13 @@ def _failed(release: str, said: str) -> ReleaseError:
     lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("[notice]")]
     message = " ".join(lines[-3:])[:600] or "it gave no wheel and no reason"
     if "No module named pip" in said:
-        advice = f"install pip for {sys.executable}, or get both releases yourself and compare the two folders"
+        advice = (
+            f"install pip for {sys.executable}, or get both releases yourself and compare the two folders"
+        )
     elif "No matching distribution" in said or "Could not find a version" in said:
         advice = (
-            "check name and version; a release without a wheel for this Python has to be unpacked by hand, and the two "
+            "check name and version; a release without a wheel for this Python has to be unpacked by hand, "
+            "and the two "
             "folders compared, since building it here would run its code"
         )
     else:
@@ -59,7 +79,8 @@ def _failed(release: str, said: str) -> ReleaseError:
 
 
 def read_wheel(path: Path, release: str) -> dict[str, bytes]:
-    """What a wheel installs, by path below ``site-packages``; its metadata is left out. Raises ``ReleaseError``."""
+    """What a wheel installs, by path below ``site-packages``; its metadata is left out. Raises
+    ``ReleaseError``."""
     found: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(path) as wheel:

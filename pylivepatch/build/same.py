@@ -1,6 +1,8 @@
-"""Whether two pieces of source mean the same: their syntax trees, and the code they compile to, without positions.
+"""Whether two pieces of source mean the same: their syntax trees, and the code they compile to, without
+positions.
 
-Equal trees are equal code; the other way round, trees that differ may still compile to the same (``1 + 1`` and ``2``, an
+Equal trees are equal code; the other way round, trees that differ may still compile to the same (``1 + 1``
+and ``2``, an
 annotation of a local variable), and then nothing that executes has changed.
 """
 
@@ -16,9 +18,11 @@ _IGNORED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 
 
 def first_difference(old: object, new: object) -> tuple[Any, Any] | None:
-    """The first place, in source order, where two trees (or lists of trees) differ; ``None`` where they do not.
+    """The first place, in source order, where two trees (or lists of trees) differ; ``None`` where they do
+    not.
 
-    Gives the smallest pair of nodes that holds the difference. Iterative: a tree may be deeper than the stack.
+    Gives the smallest pair of nodes that holds the difference. Iterative: a tree may be deeper than the
+    stack.
     """
     stack: list[tuple[Any, Any, Any, Any]] = [(old, new, old, new)]
     while stack:
@@ -147,4 +151,3 @@ def describe_difference(old: object, new: object) -> str:
     if b is None:
         return f"{prefix}{show(a)} is gone"
     return f"{prefix}{show(a)} became {show(b)}"
-

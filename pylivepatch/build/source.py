@@ -1,6 +1,7 @@
 """One source file: decoding, parsing and compiling it without executing any of it.
 
-Whatever a file may hold (null bytes, a wrong coding cookie, syntax of another Python, nesting that is too deep)
+Whatever a file may hold (null bytes, a wrong coding cookie, syntax of another Python, nesting that is too
+deep)
 ends in a ``SourceError`` that names the file and, where there is one, the line.
 """
 
@@ -33,7 +34,8 @@ class Source:
 
     @cached_property
     def codes(self) -> dict[tuple[str, int], list[CodeType]]:
-        """``(co_qualname, co_firstlineno)`` → the code objects of that name and line, in pre-order of ``co_consts``."""
+        """``(co_qualname, co_firstlineno)`` → the code objects of that name and line, in pre-order of
+        ``co_consts``."""
         return index_codes(_compile(self.tree, self.path, 0))
 
     @cached_property
@@ -112,7 +114,8 @@ def _compile(tree: ast.Module, path: str, optimize: int) -> CodeType:
             return compile(tree, path, "exec", dont_inherit=True, optimize=optimize)
     except SyntaxError as problem:
         raise SourceError(
-            f"the file does not compile with this Python: {problem.msg}", where=f"{path}:{problem.lineno or 1}"
+            f"the file does not compile with this Python: {problem.msg}",
+            where=f"{path}:{problem.lineno or 1}",
         ) from problem
     except (RecursionError, MemoryError) as problem:
         raise SourceError("the file is nested too deeply to compile", where=f"{path}:1") from problem

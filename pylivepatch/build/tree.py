@@ -1,8 +1,12 @@
-"""A source tree as the builder sees it: which Python modules it holds under which import names, and which other files.
+"""A source tree as the builder sees it: which Python modules it holds under which import names, and which
+other files.
 
-A tree is a folder of packages, a package's own folder, a checkout with ``src/``, or one file. Nothing is executed or
-imported; a folder with ``__init__.py`` is a package whose name counts, also when it is the tree's root, and a folder
-without one below the root is a namespace package. In a checkout (a root with ``pyproject.toml`` or ``setup.py``), what
+A tree is a folder of packages, a package's own folder, a checkout with ``src/``, or one file. Nothing is
+executed or
+imported; a folder with ``__init__.py`` is a package whose name counts, also when it is the tree's root, and
+a folder
+without one below the root is a namespace package. In a checkout (a root with ``pyproject.toml`` or
+``setup.py``), what
 is not installed (tests, documentation, the build's own scripts) is outside: told, but no part of a patch.
 """
 
@@ -16,11 +20,34 @@ from pathlib import Path, PurePosixPath
 from pylivepatch.errors import BuildError, SourceError
 
 _SKIPPED_FOLDERS = frozenset(
-    {"__pycache__", ".git", ".hg", ".svn", ".tox", ".nox", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+    {
+        "__pycache__",
+        ".git",
+        ".hg",
+        ".svn",
+        ".tox",
+        ".nox",
+        ".venv",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+    }
 )
 _SKIPPED_ENDS = (".dist-info", ".egg-info", ".pyc", ".pyo", ".orig", ".rej", "~")
 OUTSIDE_FOLDERS = frozenset(
-    {"tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "scripts", "tools", "artwork"}
+    {
+        "tests",
+        "test",
+        "testing",
+        "docs",
+        "doc",
+        "examples",
+        "example",
+        "benchmarks",
+        "scripts",
+        "tools",
+        "artwork",
+    }
     | {"requirements", "build", "dist"}
 )
 _TEXT_ENDS = (".md", ".rst", ".pyi")
@@ -72,7 +99,8 @@ def read_raw(root: Path) -> dict[str, bytes]:
 
 
 def package_prefix(folder: Path) -> tuple[str, ...]:
-    """The names of the packages that ``folder`` is, or is in: ``("django", "http")`` for ``…/django/http``."""
+    """The names of the packages that ``folder`` is, or is in: ``("django", "http")`` for
+    ``…/django/http``."""
     names: list[str] = []
     folder = folder.resolve()
     while (folder / "__init__.py").is_file() and folder.name:
@@ -104,13 +132,16 @@ def read_pair(old: Path, new: Path) -> tuple[dict[str, File], dict[str, File]]:
         if not path.exists():
             raise BuildError("there is no such file or folder", where=str(path))
     if old.is_dir() != new.is_dir():
-        raise BuildError("one is a folder and the other a file", where=f"{old} and {new}", advice="give two of a kind")
+        raise BuildError(
+            "one is a folder and the other a file", where=f"{old} and {new}", advice="give two of a kind"
+        )
     if not old.is_dir():
         return _read_files(old, new)
     prefix, new_prefix = package_prefix(old), package_prefix(new)
     if prefix != new_prefix:
         raise BuildError(
-            f"the two folders are different packages: {'.'.join(prefix) or 'none'} and {'.'.join(new_prefix) or 'none'}",
+            f"the two folders are different packages: {'.'.join(prefix) or 'none'} and "
+            f"{'.'.join(new_prefix) or 'none'}",
             where=f"{old} and {new}",
             advice="name the folders as the package is named when it is imported, or give the folders that hold them",
         )

@@ -19,7 +19,8 @@ NOWHERE = "/dev/null"
 class Hunk:
     """One hunk: the lines that must be there (``old``) and what they become (``new``), without line ends.
 
-    ``line`` is the hunk's line in the diff. ``old_ends`` and ``new_ends`` say whether the last line of a side ends in a
+    ``line`` is the hunk's line in the diff. ``old_ends`` and ``new_ends`` say whether the last line of a
+    side ends in a
     newline.
     """
 
@@ -35,7 +36,8 @@ class Hunk:
 
 @dataclass(slots=True)
 class FileDiff:
-    """What a diff says about one file. ``old`` and ``new`` are the paths as written, ``/dev/null`` for none."""
+    """What a diff says about one file. ``old`` and ``new`` are the paths as written, ``/dev/null`` for
+    none."""
 
     old: str
     new: str
@@ -45,7 +47,9 @@ class FileDiff:
 
     @property
     def renamed(self) -> bool:
-        return NOWHERE not in (self.old, self.new) and self.old.partition("/")[2] != self.new.partition("/")[2]
+        return (
+            NOWHERE not in (self.old, self.new) and self.old.partition("/")[2] != self.new.partition("/")[2]
+        )
 
 
 def parse(text: bytes, title: str) -> list[FileDiff]:
@@ -70,13 +74,19 @@ def parse(text: bytes, title: str) -> list[FileDiff]:
             git.old = NOWHERE
         elif git and plain.startswith(b"deleted file mode"):
             git.new = NOWHERE
-        elif plain.startswith(b"GIT binary patch") or (plain.startswith(b"Binary files ") and plain.endswith(b"differ")):
+        elif plain.startswith(b"GIT binary patch") or (
+            plain.startswith(b"Binary files ") and plain.endswith(b"differ")
+        ):
             if git is None:
                 git = FileDiff(*_binary_names(plain), number)
                 files.append(git)
             git.binary = True
             git = None
-        elif plain.startswith(b"--- ") and position + 1 < len(lines) and lines[position + 1].startswith(b"+++ "):
+        elif (
+            plain.startswith(b"--- ")
+            and position + 1 < len(lines)
+            and lines[position + 1].startswith(b"+++ ")
+        ):
             old, new = _name(plain[4:]), _name(lines[position + 1].rstrip(b"\r")[4:])
             if git is not None and not git.hunks:
                 git.old, git.new = old, new
@@ -87,22 +97,33 @@ def parse(text: bytes, title: str) -> list[FileDiff]:
             while position < len(lines) and lines[position].startswith(b"@@ "):
                 position = _hunk(lines, position, files[-1], title)
             if not files[-1].hunks:
-                raise DiffError("a file's header has no hunk after it", where=f"{title}:{number}", advice="is it cut off?")
+                raise DiffError(
+                    "a file's header has no hunk after it", where=f"{title}:{number}", advice="is it cut off?"
+                )
             continue
         elif plain.startswith(b"Only in "):
             raise DiffError(
-                f"a file is only on one side, and the diff does not hold it: {plain.decode(errors='replace')}",
+                f"a file is only on one side, and the diff does not hold it: "
+                f"{plain.decode(errors='replace')}",
                 where=f"{title}:{number}",
                 advice="make the diff with `diff -ruN`",
             )
-        elif plain.startswith(b"*** ") and position + 1 < len(lines) and lines[position + 1].startswith(b"--- "):
-            raise DiffError("this is a context diff", where=f"{title}:{number}", advice="make it with `diff -u`")
+        elif (
+            plain.startswith(b"*** ")
+            and position + 1 < len(lines)
+            and lines[position + 1].startswith(b"--- ")
+        ):
+            raise DiffError(
+                "this is a context diff", where=f"{title}:{number}", advice="make it with `diff -u`"
+            )
         elif plain.startswith(b"@@ ") and _HUNK.match(plain):
             raise DiffError("a hunk without a file's header before it", where=f"{title}:{number}")
         position += 1
     if not files:
         raise DiffError(
-            "the text holds no unified diff", where=title, advice="make it with `git diff`, `diff -u` or quilt"
+            "the text holds no unified diff",
+            where=title,
+            advice="make it with `git diff`, `diff -u` or quilt",
         )
     return files
 
@@ -113,14 +134,17 @@ def _hunk(lines: list[bytes], position: int, file: FileDiff, title: str) -> int:
     number = len(file.hunks) + 1
     if match is None:
         raise DiffError(f"hunk {number} of {file.new} has a header that cannot be read", where=where)
-    start, old_count, new_start, new_count = (int(group) if group is not None else 1 for group in match.groups())
+    start, old_count, new_start, new_count = (
+        int(group) if group is not None else 1 for group in match.groups()
+    )
     hunk = Hunk(number, position + 1, start, new_start=new_start)
     position += 1
     last = b""
     while len(hunk.old) < old_count or len(hunk.new) < new_count or _is_no_newline(lines, position):
         if position >= len(lines):
             raise DiffError(
-                f"hunk {number} of {file.new} is cut off: it announces {old_count} old and {new_count} new lines, and has "
+                f"hunk {number} of {file.new} is cut off: it announces {old_count} old and {new_count} new "
+                f"lines, and has "
                 f"{len(hunk.old)} and {len(hunk.new)}",
                 where=where,
             )
@@ -147,7 +171,8 @@ def _hunk(lines: list[bytes], position: int, file: FileDiff, title: str) -> int:
         position += 1
     if len(hunk.old) != old_count or len(hunk.new) != new_count:
         raise DiffError(
-            f"hunk {number} of {file.new} announces {old_count} old and {new_count} new lines, and has {len(hunk.old)} and "
+            f"hunk {number} of {file.new} announces {old_count} old and {new_count} new lines, and has "
+            f"{len(hunk.old)} and "
             f"{len(hunk.new)}",
             where=where,
             advice="a diff that was edited by hand needs its counts mended",
@@ -166,7 +191,8 @@ def _git_header(line: bytes, number: int) -> FileDiff:
         names = re.findall(rb'"(?:[^"\\]|\\.)*"', rest)
         old, new = (_name(name) for name in (names * 2)[:2]) if names else ("", "")
     else:
-        # Names with blanks are not quoted here; both sides have the same length unless it is a rename, which says so.
+        # Names with blanks are not quoted here; both sides have the same length unless it is a rename, which
+        # says so.
         half = (len(rest) - 1) // 2
         first, second = rest[:half], rest[half + 1 :]
         if first.partition(b"/")[2] != second.partition(b"/")[2]:

@@ -1,8 +1,11 @@
 """What a module does while it is imported, and which names it mentions at all.
 
-A live patch changes a name; what was computed from it while the module was imported stays as it was. So a changed
-value is safe only where no import-time code read it, and a changed function only where no import-time value came from
-it. Function and lambda bodies are not import-time code; decorators, defaults, annotations and class bodies are.
+A live patch changes a name; what was computed from it while the module was imported stays as it was. So a
+changed
+value is safe only where no import-time code read it, and a changed function only where no import-time value
+came from
+it. Function and lambda bodies are not import-time code; decorators, defaults, annotations and class bodies
+are.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ _GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBAL
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """An expression that runs while the module is imported. ``role`` says for what, ``owner`` for which definition."""
+    """An expression that runs while the module is imported. ``role`` says for what, ``owner`` for which
+    definition."""
 
     owner: str
     role: str
@@ -59,7 +63,8 @@ class Uses:
     def future_annotations(self) -> bool:
         """Whether annotations are strings (``from __future__ import annotations``)."""
         return any(
-            item.kind == "future" and item.alias is not None and item.alias.name == "annotations" for item in self.items
+            item.kind == "future" and item.alias is not None and item.alias.name == "annotations"
+            for item in self.items
         )
 
     @cached_property
@@ -75,7 +80,11 @@ class Uses:
     def copies(self) -> list[Copy]:
         found = []
         for item in self.items:
-            if item.kind in ("import", "star") and not item.typing_only and isinstance(item.node, ast.ImportFrom):
+            if (
+                item.kind in ("import", "star")
+                and not item.typing_only
+                and isinstance(item.node, ast.ImportFrom)
+            ):
                 assert item.alias is not None
                 module = absolute_module(item.node, self.source.package)
                 bound = item.alias.asname or item.alias.name
@@ -86,7 +95,8 @@ class Uses:
 
     @cached_property
     def rebound(self) -> dict[str, int]:
-        """Names that some function declares ``global``, or that other code than a plain assignment binds → line."""
+        """Names that some function declares ``global``, or that other code than a plain assignment binds →
+        line."""
         found: dict[str, int] = {}
         for node in ast.walk(self.source.tree):
             if isinstance(node, ast.Global):

@@ -1,6 +1,7 @@
 """Module constants and class attributes: which changes of a value a running process can follow.
 
-A name is rebound; whoever copied the old value at import keeps it. So a change is carried only where nobody did, or
+A name is rebound; whoever copied the old value at import keeps it. So a change is carried only where nobody
+did, or
 where the copy is a plain ``from module import NAME`` of an immutable literal, which is then rebound as well.
 """
 
@@ -21,7 +22,6 @@ from pylivepatch.patch import ValueChange
 def compare_value(context: Context, old: Item, new: Item) -> None:
     """Report and carry the change of a value that both versions have once, under the same condition."""
     symbol, report = context.symbol(new.name), context.report
-    lines = {"old_line": old.line, "new_line": new.line}
     difference = describe_difference(old.node, new.node)
     same_annotation = same_tree(_annotation(old), _annotation(new))
     if same_tree(old.value, new.value) and same_annotation:
@@ -31,7 +31,12 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
         return
     if not same_annotation:
         report.note(
-            codes.TYPING_ONLY, symbol, "only its annotation changed; nothing to do", difference=difference, **lines
+            codes.TYPING_ONLY,
+            symbol,
+            "only its annotation changed; nothing to do",
+            difference=difference,
+            old_line=old.line,
+            new_line=new.line,
         )
     if same_tree(old.value, new.value):
         return
@@ -42,7 +47,8 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
             f"the value is assigned only under a condition ({new.guard[-1]}), so it may not be the live one",
             "assign it unconditionally under a new name, and use that",
             difference=difference,
-            **lines,
+            old_line=old.line,
+            new_line=new.line,
         )
         return
     try:
@@ -52,10 +58,12 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
         report.refused(
             codes.NOT_LITERAL,
             symbol,
-            f"its value is no literal, and evaluating it again is not known to be free of side effects: {part}",
+            f"its value is no literal, and evaluating it again is not known to be free of side effects: "
+            f"{part}",
             "add a new name with a literal value and let the functions use it, or compute it in a function",
             difference=difference,
-            **lines,
+            old_line=old.line,
+            new_line=new.line,
         )
         return
     if _is_rebound(context, new.name):
@@ -66,21 +74,34 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
             f"it is state, not a constant: line {line} binds it at run time",
             "change the functions that use it instead",
             difference=difference,
-            **lines,
+            old_line=old.line,
+            new_line=new.line,
         )
         return
     if not _follow_copies(context, old, new, difference):
         return
     old_text, new_text = ast.unparse(old.value), ast.unparse(new.value)
     context.changes.append(ValueChange(context.owner, new.name, new.line, old_text, new_text))
-    report.applied(codes.VALUE_CHANGED, symbol, "the value changed", difference=difference, **lines)
+    report.applied(
+        codes.VALUE_CHANGED,
+        symbol,
+        "the value changed",
+        difference=difference,
+        old_line=old.line,
+        new_line=new.line,
+    )
 
 
 def new_value(context: Context, new: Item) -> None:
     """Report and carry a constant or class attribute that the old version does not have."""
     symbol, report = context.symbol(new.name), context.report
     if new.main_only or new.typing_only:
-        report.note(codes.TYPING_ONLY, symbol, "a running process never has this name; nothing to do", new_line=new.line)
+        report.note(
+            codes.TYPING_ONLY,
+            symbol,
+            "a running process never has this name; nothing to do",
+            new_line=new.line,
+        )
         return
     if _shapes_class(context, new):
         _refuse_shape(context, new, 0, "")
@@ -149,7 +170,8 @@ def _refuse_shape(context: Context, item: Item, old_line: int, difference: str) 
         codes.CLASS_SHAPE,
         context.symbol(item.name),
         f"{what} fixed when the class is created",
-        "leave the class as it is, and keep what is new in a function, a module constant or a plain attribute",
+        "leave the class as it is, and keep what is new in a function, a module constant or a plain "
+        "attribute",
         old_line=old_line,
         new_line=item.line,
         difference=difference,
@@ -208,7 +230,8 @@ def _follow_copies(context: Context, old: Item, new: Item, difference: str) -> b
 def _collect(
     context: Context, module: str, name: str, shareable: bool, copies: list[Copy], places: list[Place]
 ) -> None:
-    """Every copy of ``module``'s ``name``, and of those copies; what cannot be followed goes into ``places``."""
+    """Every copy of ``module``'s ``name``, and of those copies; what cannot be followed goes into
+    ``places``."""
     places += context.world.readers(module, name)
     for copy in context.world.new.copies.get(module, ()):
         if copy.name not in (name, "*") or not _was_there(context, copy):
@@ -226,5 +249,6 @@ def _was_there(context: Context, copy: Copy) -> bool:
     """Whether the old version copied too: a new import gets the new value by itself."""
     old = context.world.old.modules.get(copy.importer)
     return old is not None and any(
-        (other.module, other.name, other.bound) == (copy.module, copy.name, copy.bound) for other in old.copies
+        (other.module, other.name, other.bound) == (copy.module, copy.name, copy.bound)
+        for other in old.copies
     )

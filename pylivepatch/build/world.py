@@ -10,18 +10,37 @@ from functools import cached_property
 from typing import Literal
 
 from pylivepatch.build.names import Names
-from pylivepatch.build.scope import Item, items_of
 from pylivepatch.build.source import Source
 from pylivepatch.build.uses import Copy, Evaluated, Uses, executed_nodes
 
 ClassShape = Literal["plain", "fields", "enum", "unknown"]
 
 _FIELD_MAKERS = (
-    "typing.NamedTuple", "typing.TypedDict", "typing_extensions.NamedTuple", "typing_extensions.TypedDict",
-    "dataclasses.", "attr.", "attrs.", "pydantic.", "msgspec.", "ctypes.Structure", "ctypes.Union", "sqlalchemy.",
-    "django.db.models.", "django.forms.", "marshmallow.",
-)  # fmt: skip
-_PLAIN_BASES = ("typing.", "typing_extensions.", "collections.abc.", "abc.ABC", "contextlib.", "threading.", "io.")
+    "typing.NamedTuple",
+    "typing.TypedDict",
+    "typing_extensions.NamedTuple",
+    "typing_extensions.TypedDict",
+    "dataclasses.",
+    "attr.",
+    "attrs.",
+    "pydantic.",
+    "msgspec.",
+    "ctypes.Structure",
+    "ctypes.Union",
+    "sqlalchemy.",
+    "django.db.models.",
+    "django.forms.",
+    "marshmallow.",
+)
+_PLAIN_BASES = (
+    "typing.",
+    "typing_extensions.",
+    "collections.abc.",
+    "abc.ABC",
+    "contextlib.",
+    "threading.",
+    "io.",
+)
 _PLAIN_DECORATORS = frozenset(
     {"typing.final", "typing.runtime_checkable", "functools.total_ordering", "typing_extensions.final"}
     | {"typing_extensions.runtime_checkable", "warnings.deprecated", "typing_extensions.deprecated"}
@@ -56,7 +75,8 @@ class Version:
         return found
 
     def resolve(self, module: str, dotted: str) -> tuple[str, str]:
-        """Where a dotted name, seen in ``module``, is defined: ``(module, name in it)``; ``("", dotted)`` for elsewhere.
+        """Where a dotted name, seen in ``module``, is defined: ``(module, name in it)``; ``("", dotted)``
+        for elsewhere.
 
         Follows re-exports of the tree's own modules.
         """
@@ -78,7 +98,8 @@ class Version:
         return "", dotted
 
     def class_shape(self, module: str, node: ast.ClassDef, depth: int = 0) -> ClassShape:
-        """How a class treats its body: ``fields`` and ``enum`` make something of it when the class is created."""
+        """How a class treats its body: ``fields`` and ``enum`` make something of it when the class is
+        created."""
         names = self.modules[module].names
         shapes: set[ClassShape] = set()
         for decorator in node.decorator_list:
@@ -134,7 +155,8 @@ class World:
         yield from (piece for piece in new.evaluated if piece.key in keys)
 
     def readers(self, module: str, name: str, *, owner: str = "") -> list[Place]:
-        """The unchanged import-time code that reads ``module``'s ``name`` (or the class attribute ``owner.name``)."""
+        """The unchanged import-time code that reads ``module``'s ``name`` (or the class attribute
+        ``owner.name``)."""
         places = []
         for other in self.new.modules:
             path = self.new.modules[other].source.path
@@ -143,7 +165,9 @@ class World:
                     continue
                 line = self._reads(other, piece, module, name, owner)
                 if line:
-                    places.append(Place(path, line, f"{piece.role} of {piece.owner}" if piece.owner else piece.role))
+                    places.append(
+                        Place(path, line, f"{piece.role} of {piece.owner}" if piece.owner else piece.role)
+                    )
         return places
 
     def _reads(self, other: str, piece: Evaluated, module: str, name: str, owner: str) -> int:
@@ -177,7 +201,8 @@ class World:
         return found
 
     def still_refers(self, module: str, name: str) -> Place | None:
-        """Where the new version still means something by ``name`` of ``module``, so that its absence could matter."""
+        """Where the new version still means something by ``name`` of ``module``, so that its absence could
+        matter."""
         uses = self.new.modules[module]
         if name in uses.mentioned:
             return Place(uses.source.path, uses.mentioned[name], "named here")
@@ -191,10 +216,10 @@ class World:
         return None
 
     def attribute_mentioned(self, name: str) -> Place | None:
-        """Where the new version mentions an attribute ``name``, or a string that may be put together to it."""
+        """Where the new version mentions an attribute ``name``, or a string that may be put together to
+        it."""
         for uses in self.new.modules.values():
             for text, line in uses.attributes.items():
                 if text == name or (len(text) >= 3 and (name.startswith(text) or name.endswith(text))):
                     return Place(uses.source.path, line, f"{text!r}")
         return None
-
