@@ -114,7 +114,7 @@ def _patch_of(result: BuildResult) -> Patch:
         count = len(result.refusals)
         raise BuildRefused(
             f"{count} difference{'s' if count > 1 else ''} cannot be made into a safe patch:\n{lines}",
-            advice="leave them out of the new version, or change them as docs/edits.md says under their codes",
+            advice="leave them out of the new version, or change them as docs/edits.md says by code",
             refusals=result.refusals,
             changes=result.changes,
             details=result.as_dict(),

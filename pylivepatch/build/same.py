@@ -29,7 +29,8 @@ def first_difference(old: object, new: object) -> tuple[Any, Any] | None:
         a, b, parent_a, parent_b = stack.pop()
         if isinstance(a, ast.AST) and isinstance(b, ast.AST):
             if type(a) is not type(b):
-                return a, b
+                # An operator has no line and no text of its own: show the expression.
+                return (a, b) if isinstance(a, ast.expr | ast.stmt) else (parent_a, parent_b)
             fields = [name for name in a._fields if name not in _IGNORED]
             stack.extend((getattr(a, name, None), getattr(b, name, None), a, b) for name in reversed(fields))
         elif isinstance(a, list) and isinstance(b, list):

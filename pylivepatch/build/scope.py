@@ -22,8 +22,8 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 class Item:
     """One definition or one piece of code of a scope.
 
-    ``typing_only``: under ``if TYPE_CHECKING``; ``main_only``: under ``if __name__ == "__main__"``. ``skeleton``: for code
-    that is the head of an opened statement.
+    ``typing_only``: under ``if TYPE_CHECKING``; ``main_only``: under ``if __name__ == "__main__"``.
+    ``skeleton``: for code that is the head of an opened statement.
     """
 
     kind: Kind

@@ -143,7 +143,7 @@ def read_pair(old: Path, new: Path) -> tuple[dict[str, File], dict[str, File]]:
             f"the two folders are different packages: {'.'.join(prefix) or 'none'} and "
             f"{'.'.join(new_prefix) or 'none'}",
             where=f"{old} and {new}",
-            advice="name the folders as the package is named when it is imported, or give the folders that hold them",
+            advice="name each folder as the package is imported, or give the folders that hold them",
         )
     return arrange(read_raw(old), prefix), arrange(read_raw(new), prefix)
 
