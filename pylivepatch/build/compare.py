@@ -116,6 +116,8 @@ def _compare_files(old: Mapping[str, File], new: Mapping[str, File]) -> Report:
                 "the module is new: the process has no file to import it from",
                 "put what is needed of it into a module that exists already",
             )
+        elif after is None and not _is_imported(new, file.module):
+            report.note(codes.LEFT_IN_PLACE, "", "the module is gone and nothing imports it; it stays")
         elif after is None:
             report.refused(
                 codes.MODULE_REMOVED,
@@ -125,6 +127,12 @@ def _compare_files(old: Mapping[str, File], new: Mapping[str, File]) -> Report:
             )
     report.file = report.module = ""
     return report
+
+
+def _is_imported(new: Mapping[str, File], module: str) -> bool:
+    """Whether some module of the new version still names the module, in an import or a string."""
+    last = module.rpartition(".")[2]
+    return any(last.encode() in file.data for file in new.values() if _is_module(file))
 
 
 def _star_imported(context: Context) -> None:

@@ -239,16 +239,34 @@ def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> No
     before, after = _grouped(old), _grouped(new)
     for name in dict.fromkeys((*after, *before)):
         pairs, gone, added = _pair(before.get(name, []), after.get(name, []))
+        carried = len(context.changes)
         for was, now in pairs:
             if was.guard != now.guard:
                 _refuse_moved(context, was, now)
             else:
                 shadowed = _is_shadowed(now, after[name], context.new.names)
                 compare_function(context, was, now, shadowed=shadowed)
+        _refuse_alternatives(context, pairs, len(context.changes) - carried)
         for now in added:
             new_function(context, now)
         for was in gone:
             _removed_function(context, was, bool(pairs))
+
+
+def _refuse_alternatives(context: Context, pairs: list[tuple[Item, Item]], changed: int) -> None:
+    """Of definitions under different conditions one is live; a patch that changes several finds the others
+    missing."""
+    if changed < 2 or len({now.guard for _, now in pairs}) < 2:
+        return
+    was, now = pairs[-1]
+    context.report.refused(
+        codes.CONDITIONAL,
+        context.symbol(now.name),
+        "several definitions of it under different conditions changed, and only one of them is live",
+        "make the patch for one condition: change only the definition that the process runs",
+        old_line=was.line,
+        new_line=now.line,
+    )
 
 
 def _pair(old: list[Item], new: list[Item]) -> tuple[list[tuple[Item, Item]], list[Item], list[Item]]:

@@ -368,13 +368,12 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
             case ast.Attribute(value=ast.Name(id=name), attr="setter" | "getter" | "deleter") if (
                 name == new.name
             ):
-                if name in context.old_hidden:
-                    refuse(
-                        codes.PROPERTY_REBUILT,
-                        f"a new {decorator.attr} makes another property object of {name}, which the class "
-                        f"has already",
-                        "add a method for it, or a property under another name",
-                    )
+                refuse(
+                    codes.PROPERTY_REBUILT,
+                    f"a new {decorator.attr} makes another property object of {name}, whose parts cannot "
+                    f"be bound at once",
+                    "add a plain method for it",
+                )
                 continue
         if target in {"abc.abstractmethod", "abc.abstractproperty"}:
             refuse(

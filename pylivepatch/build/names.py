@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pylivepatch.build.scope import Item, items_of
 from pylivepatch.build.source import Source
@@ -61,6 +62,7 @@ _PURE_CALLS = frozenset(
         "str",
         "bool",
         "re.compile",
+        "re.escape",
         "datetime.timedelta",
         "decimal.Decimal",
         "fractions.Fraction",
@@ -98,6 +100,7 @@ _NEW_OBJECT_CALLS = frozenset(
         "itertools.count",
     ]
 )
+_PATTERN_METHODS = frozenset({"match", "search", "fullmatch", "sub", "subn", "split", "findall", "finditer"})
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ class Names:
 
     bound: frozenset[str]
     imports: dict[str, str]
+    constants: frozenset[str] = frozenset()
+    """Names that the module binds once, unconditionally, to what :func:`is_constant` accepts."""
 
     def dotted(self, node: ast.expr) -> str:
         """``functools.wraps`` for ``wraps`` or ``functools.wraps`` or ``f.wraps``; ``""`` for what is no
@@ -140,7 +145,19 @@ def names_of(source: Source) -> Names:
                 for node in ast.walk(item.node)
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
             )
-    return Names(frozenset(bound), imports)
+    names = Names(frozenset(bound), imports)
+    once = Counter(
+        item.name
+        for item in items_of(source.tree.body)
+        if item.kind in ("value", "function", "class", "import")
+    )
+    stored = {name for node in ast.walk(source.tree) if isinstance(node, ast.Global) for name in node.names}
+    for item in items_of(source.tree.body):
+        if item.kind != "value" or item.guard or once[item.name] > 1 or item.name in stored:
+            continue
+        if is_constant(item.value, names):
+            names = replace(names, constants=names.constants | {item.name})
+    return names
 
 
 def import_target(item: Item, package: str) -> str:
@@ -192,6 +209,14 @@ def check_expression(
                 return
             case ast.BinOp() if is_literal(node):
                 return
+            case ast.BinOp() | ast.JoinedStr() if is_constant(node, names, hidden):
+                return
+            case ast.Call(func=ast.Attribute(attr="join")) if is_constant(node, names, hidden):
+                return
+            case ast.Attribute(value=ast.Call() as call, attr=attr) if (
+                attr in _PATTERN_METHODS and names.dotted(call.func) == "re.compile"
+            ):
+                check(call)
             case ast.BinOp(op=ast.BitOr(), left=left, right=right) if _is_flags(node, names):
                 check(left)
                 check(right)
@@ -247,6 +272,24 @@ def check_annotation(
                 continue
             case _:
                 raise Unsafe(_text(part))
+
+
+def is_constant(node: ast.expr, names: Names, hidden: Collection[str] = ()) -> bool:
+    """Text and numbers put together of literals and of the module's own literal constants."""
+    match node:
+        case ast.Name(id=name):
+            return name in names.constants and name not in hidden
+        case ast.BinOp(op=ast.Add() | ast.Mod() | ast.Sub() | ast.Mult(), left=left, right=right):
+            return is_constant(left, names, hidden) and is_constant(right, names, hidden)
+        case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.JoinedStr(values=parts):
+            return all(is_constant(part, names, hidden) for part in parts)
+        case ast.FormattedValue(value=value, format_spec=None):
+            return is_constant(value, names, hidden)
+        case ast.Call(func=ast.Attribute(value=ast.Constant(), attr="join"), args=[argument], keywords=[]):
+            return is_constant(argument, names, hidden)
+        case ast.Call(func=function, args=[argument], keywords=[]):
+            return names.dotted(function) == "re.escape" and is_constant(argument, names, hidden)
+    return is_literal(node)
 
 
 def is_literal(node: ast.expr) -> bool:

@@ -18,6 +18,9 @@ from pylivepatch.build.uses import Copy
 from pylivepatch.build.world import Place
 from pylivepatch.patch import ValueChange
 
+# What a release calls itself. A live patch does not make a process another release, so the old name may stay.
+_VERSION_NAMES = frozenset({"__version__", "__version_info__", "version", "version_info", "VERSION"})
+
 
 def compare_value(context: Context, old: Item, new: Item) -> None:
     """Report and carry the change of a value that both versions have once, under the same condition."""
@@ -76,6 +79,18 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
             difference=difference,
             old_line=old.line,
             new_line=new.line,
+        )
+        return
+    if not context.owner and new.name in _VERSION_NAMES and _is_copied(context, old, new):
+        report.note(
+            codes.LEFT_IN_PLACE,
+            symbol,
+            "the version's name was copied at import in ways that cannot be followed; the process goes on "
+            "naming the "
+            "version that it started as",
+            old_line=old.line,
+            new_line=new.line,
+            difference=difference,
         )
         return
     if not _follow_copies(context, old, new, difference):
@@ -187,16 +202,26 @@ def _is_rebound(context: Context, name: str) -> bool:
     return not context.owner and (name in context.old.rebound or name in context.new.rebound)
 
 
-def _follow_copies(context: Context, old: Item, new: Item, difference: str) -> bool:
-    """Rebind the copies too where that is all there is to do; else refuse, naming the places."""
-    places: list[Place] = []
+def _is_copied(context: Context, old: Item, new: Item) -> bool:
+    return bool(_copies_of(context, old, new)[1])
+
+
+def _copies_of(context: Context, old: Item, new: Item) -> tuple[list[Copy], list[Place]]:
+    """The copies that can be rebound too, and the places where the old value stays."""
     copies: list[Copy] = []
+    places: list[Place] = []
     if context.owner:
         places = context.world.readers(context.module, new.name, owner=context.owner)
     else:
         literal = is_literal(old.value) and is_literal(new.value)
         shareable = is_shareable(old.value, context.old.names) and is_shareable(new.value, context.new.names)
         _collect(context, context.module, new.name, literal and shareable, copies, places)
+    return copies, places
+
+
+def _follow_copies(context: Context, old: Item, new: Item, difference: str) -> bool:
+    """Rebind the copies too where that is all there is to do; else refuse, naming the places."""
+    copies, places = _copies_of(context, old, new)
     if places:
         shown = ", ".join(map(str, places[:5])) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
         context.report.refused(
