@@ -1,0 +1,216 @@
+"""The client of an agent: what the command line uses, and any program may.
+
+It does for the target what would cost the target time: it compiles the patch, with its own Python where that
+makes the same bytecode, else in a helper process of the target's interpreter. Errors of the engine come back
+as the exceptions that :mod:`pylivepatch.errors` has for them.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import importlib.util
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from pylivepatch import errors
+from pylivepatch.agent import discovery
+from pylivepatch.errors import AgentError, LivePatchError
+from pylivepatch.patch import Patch
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+ANSWER_TIMEOUT = 10.0  # seconds for an answer that takes the agent no time
+_GRACE = 30.0  # seconds on top of a transition's time-out: for preparing it and for taking it back
+
+
+class Client:
+    """Talks to one agent. Each call is a connection of its own: nothing needs closing.
+
+    ``pid`` or ``path`` (of the socket) says whose. Every method raises
+    :class:`~pylivepatch.errors.AgentNotFound` where there is no agent, and
+    :class:`~pylivepatch.errors.AgentError` where it does not answer.
+    """
+
+    def __init__(self, pid: int | None = None, *, path: str | os.PathLike[str] | None = None) -> None:
+        if (pid is None) == (path is None):
+            raise TypeError("name the process by pid, or by the path of its socket")
+        self.pid = pid
+        self.path = os.path.abspath(path) if path is not None else ""
+
+    def info(self) -> dict[str, Any]:
+        """The process: ``pid``, ``python``, ``executable``, ``optimize``, ``magic``, ``argv`` and more."""
+        return self._get("/")
+
+    def patches(self) -> list[dict[str, Any]]:
+        """The stack of applied patches, oldest first, as ``Applied.as_dict()`` gives them."""
+        found: list[dict[str, Any]] = self._get("/patches")["patches"]
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """``transition`` under way or ``None``, ``work`` that the agent is at, and how the ``last`` ended."""
+        return self._get("/status")
+
+    def load(
+        self,
+        patch: Patch | str | os.PathLike[str],
+        *,
+        timeout: float = 15.0,
+        deep: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> dict[str, Any]:
+        """Compile a patch for the process and load it there. Returns the engine's report.
+
+        ``on_event`` gets each event as a dict (``{"event": "drain", …}``) while it happens. Going away in the
+        midst of it, by an exception of ``on_event`` or ``KeyboardInterrupt``, does not stop it.
+
+        :raises pylivepatch.errors.PatchFileError: the file is no patch
+        :raises pylivepatch.errors.CompileError: the target's Python cannot compile it
+        :raises pylivepatch.errors.PrepareError: the process refused it; nothing was touched
+        :raises pylivepatch.errors.TransitionTimeout: it did not finish in time and was reversed
+        """
+        shipped = self._compile(patch)
+        body = {"patch": base64.b64encode(shipped).decode(), "timeout": timeout, "deep": deep}
+        return self._stream("POST", "/patches", json.dumps(body), timeout, on_event)
+
+    def unload(
+        self, name: str, *, timeout: float = 15.0, deep: bool = False, on_event: OnEvent | None = None
+    ) -> dict[str, Any]:
+        """Take a patch out again. Returns the engine's report.
+
+        :raises pylivepatch.errors.NotApplied: there is no such patch
+        :raises pylivepatch.errors.TransitionTimeout: it did not finish in time; the patch stays applied
+        """
+        query = urlencode({"timeout": timeout, "deep": int(deep)})
+        return self._stream("DELETE", f"/patches/{quote(name, safe='')}?{query}", None, timeout, on_event)
+
+    def _compile(self, patch: Patch | str | os.PathLike[str]) -> bytes:
+        from pylivepatch import compiled, patchfile
+
+        if not isinstance(patch, Patch):
+            patchfile.read(patch)  # say what is wrong with the file before asking the process anything
+        target = self.info()
+        optimize = int(target["optimize"])
+        if target["magic"] == importlib.util.MAGIC_NUMBER.hex():
+            read = patch if isinstance(patch, Patch) else patchfile.read(patch)
+            return compiled.compile_patch(read, optimize=optimize).to_bytes()
+        if not isinstance(patch, Patch):
+            return compiled.compile_with(target["executable"], os.fspath(patch), optimize=optimize)
+        with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
+            path = os.path.join(folder, "patch.plp")
+            patchfile.write(patch, path)
+            return compiled.compile_with(target["executable"], path, optimize=optimize)
+
+    # --- HTTP -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _request(
+        self, method: str, target: str, body: str | None, timeout: float
+    ) -> Iterator[http.client.HTTPResponse]:
+        if self.pid is not None:
+            sock, self.path = discovery.open_process(self.pid)
+        else:
+            sock = discovery.open_socket(self.path)
+        sock.settimeout(timeout)
+        connection = _Connection(sock)
+        try:
+            connection.request(method, target, body, {"Content-Type": "application/json"} if body else {})
+            yield connection.getresponse()
+        except TimeoutError as error:
+            raise discovery.hangs(self.path) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise AgentError(
+                f"the connection to the agent broke: {error or type(error).__name__}",
+                where=self.path,
+                advice="see whether the process still runs",
+            ) from error
+        finally:
+            connection.close()
+
+    def _get(self, target: str) -> dict[str, Any]:
+        with self._request("GET", target, None, ANSWER_TIMEOUT) as response:
+            value = self._object(response.read())
+        if response.status != 200:
+            raise error_from(value.get("error"), self.path)
+        return value
+
+    def _stream(
+        self, method: str, target: str, body: str | None, timeout: float, on_event: OnEvent | None
+    ) -> dict[str, Any]:
+        with self._request(method, target, body, timeout + _GRACE) as response:
+            while line := response.readline():
+                value = self._object(line)
+                if "error" in value:
+                    raise error_from(value["error"], self.path)
+                if "result" in value:
+                    report: dict[str, Any] = value["result"]
+                    return report
+                if on_event is not None:
+                    on_event(value)
+        raise AgentError(
+            "the agent's answer ended in the middle",
+            where=self.path,
+            advice="the process may have ended; if it runs, its status tells how this went",
+        )
+
+    def _object(self, data: bytes) -> dict[str, Any]:
+        try:
+            value = json.loads(data)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise AgentError(
+                "the answer is none of an agent's",
+                where=self.path,
+                advice="name the socket of a pylivepatch agent",
+                details={"answer": data[:200].decode(errors="replace")},
+            )
+        return value
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a socket that is connected already."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__("localhost")
+        self.sock = sock
+
+    def connect(self) -> None:
+        raise ConnectionResetError("it was closed")
+
+
+def agents() -> Iterator[Client]:
+    """A client for each agent of this user, by process id. Sockets that dead processes left are removed.
+
+    :raises pylivepatch.errors.AgentError: a runtime folder is there and is not safe
+    """
+    for path in discovery.sockets():
+        yield Client(path=path)
+
+
+def error_from(value: Any, where: str) -> LivePatchError:
+    """The exception that ``LivePatchError.as_dict()`` came from; an unknown one keeps its code."""
+    if not isinstance(value, dict) or not isinstance(value.get("message"), str):
+        return AgentError(
+            "the agent refused without a reason", where=where, details={"answer": repr(value)[:200]}
+        )
+    kind = getattr(errors, str(value.get("error")), None)
+    if not (isinstance(kind, type) and issubclass(kind, LivePatchError)):
+        kind = AgentError if str(value.get("code", "")).startswith("PLP4") else LivePatchError
+    details = value.get("details")
+    details = details if isinstance(details, dict) else {}
+    error: LivePatchError = kind(
+        value["message"],
+        where=str(value.get("where") or ""),
+        advice=str(value.get("advice") or ""),
+        code=str(value.get("code") or kind.code),
+        details=details,
+    )
+    if isinstance(error, errors.TransitionTimeout):
+        error.holders = tuple(details.get("holders", ()))
+    return error

@@ -1,0 +1,159 @@
+"""Loads and unloads on behalf of clients: one at a time, on a thread that lives no longer than the work.
+
+The agent's thread goes on answering meanwhile. What the engine tells (its events) and what came of it go into
+a queue that the agent's thread empties. A client that goes away takes nothing with it: the work goes on to
+its end, the patch is applied or everything is as it was, and :attr:`Worker.last` keeps which.
+
+An event can come from a thread of the application, between two of its calls: the queue takes no lock, and
+turning the event into JSON is left to the agent's thread.
+"""
+
+from __future__ import annotations
+
+import binascii
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from pylivepatch import errors, events
+
+log = logging.getLogger("pylivepatch.agent")
+
+
+class Engine(Protocol):
+    """What the agent needs of the engine: :mod:`pylivepatch.core`, and the reading of a shipped patch."""
+
+    def load(self, patch: Any, *, timeout: float, deep: bool) -> Any: ...
+    def unload(self, name: str, *, timeout: float, deep: bool) -> dict[str, Any]: ...
+    def patches(self) -> tuple[Any, ...]: ...
+    def status(self) -> dict[str, Any] | None: ...
+    def decode(self, data: bytes) -> Any:
+        """Read what ``CompiledPatch.to_bytes`` gave. Raises ``WrongPython`` for code that cannot run here."""
+
+
+class Work:
+    """One load or unload. ``on_item`` of the agent's thread gets its events and then its outcome."""
+
+    def __init__(self, action: str, patch: str, run: Callable[[Work], Mapping[str, Any]]) -> None:
+        self.action = action
+        self.patch = patch
+        self.run = run
+        self.items: deque[events.Event | Outcome] = deque()
+        self.abandoned = False  # in a forked child: the thread that did this work is not there
+
+
+class Outcome:
+    """How a piece of work ended: the engine's report, or the error."""
+
+    def __init__(self, status: HTTPStatus, value: dict[str, Any]) -> None:
+        self.status = status
+        self.value = value
+
+
+class Worker:
+    """Runs one :class:`Work` at a time. ``wake`` is called from any thread after each item."""
+
+    def __init__(self, engine: Engine, wake: Callable[[], None]) -> None:
+        self._engine = engine
+        self._wake = wake
+        self.current: Work | None = None
+        self.last: dict[str, Any] | None = None
+
+    def load(self, data: str, *, timeout: float, deep: bool) -> Work:
+        """Load a patch in the form that ``CompiledPatch.to_bytes`` gives, as base64."""
+
+        def run(work: Work) -> Mapping[str, Any]:
+            try:
+                shipped = binascii.a2b_base64(data, strict_mode=True)
+            except ValueError as error:
+                raise errors.AgentError(f"the patch is no base64: {error}") from None
+            patch = self._engine.decode(shipped)
+            work.patch = str(patch.name)
+            report: Mapping[str, Any] = self._engine.load(patch, timeout=timeout, deep=deep).report
+            return report
+
+        return self._start(Work("load", "", run))
+
+    def unload(self, name: str, *, timeout: float, deep: bool) -> Work:
+        return self._start(
+            Work("unload", name, lambda _work: self._engine.unload(name, timeout=timeout, deep=deep))
+        )
+
+    def _start(self, work: Work) -> Work:
+        if self.current is not None:
+            busy = self.current
+            raise errors.TargetBusy(
+                f"this process is busy: the {busy.action} of {busy.patch or 'another patch'} is under way",
+                advice="ask for its status, and come back when it is done",
+            )
+        self.current = work
+        try:
+            threading.Thread(
+                target=self._run, args=(work,), name=f"pylivepatch-{work.action}", daemon=True
+            ).start()
+        except BaseException:
+            self.current = None
+            raise
+        return work
+
+    def _run(self, work: Work) -> None:
+        def on_event(event: events.Event) -> None:
+            if not work.abandoned and event.patch == work.patch:
+                work.items.append(event)
+                self._wake()
+
+        unsubscribe = events.subscribe(on_event)
+        try:
+            report = work.run(work)
+            outcome = Outcome(HTTPStatus.OK, {"result": dict(report)})
+        except BaseException as error:  # also SystemExit of a patch's own code: the client must hear of it
+            outcome = Outcome(status_of(error), {"error": error_as_dict(error)})
+            if not isinstance(error, errors.LivePatchError):
+                log.exception("%s of %s failed", work.action, work.patch)
+        finally:
+            unsubscribe()
+        self.last = {"action": work.action, "patch": work.patch, "time": time.time(), **outcome.value}
+        work.items.append(outcome)  # the agent's thread clears ``current`` when it takes this up
+        self._wake()
+
+
+_STATUS: tuple[tuple[type[BaseException], HTTPStatus], ...] = (
+    (errors.NotApplied, HTTPStatus.NOT_FOUND),
+    (errors.TransitionTimeout, HTTPStatus.GATEWAY_TIMEOUT),
+    (errors.TargetBusy, HTTPStatus.CONFLICT),
+    (errors.PatchExists, HTTPStatus.CONFLICT),
+    (errors.WrongPython, HTTPStatus.CONFLICT),
+    (errors.NotRemovable, HTTPStatus.CONFLICT),
+    (errors.EngineUnsupported, HTTPStatus.NOT_IMPLEMENTED),
+    (errors.PrepareError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (errors.CompileError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (errors.PatchFileError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (errors.AgentError, HTTPStatus.BAD_REQUEST),
+)
+
+
+def status_of(error: BaseException) -> HTTPStatus:
+    return next(
+        (status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+
+
+def error_as_dict(error: BaseException) -> dict[str, Any]:
+    """The error for the wire. The holders of a ``TransitionTimeout`` go into details."""
+    if not isinstance(error, errors.LivePatchError):
+        return errors.LivePatchError(
+            f"an error that should not happen: {type(error).__name__}: {error}",
+            advice="the traceback is in the target's log; please report it",
+        ).as_dict()
+    shape = error.as_dict()
+    if isinstance(error, errors.TransitionTimeout):
+        shape["details"].setdefault("holders", [_holder(holder) for holder in error.holders])
+    return shape
+
+
+def _holder(holder: Any) -> Any:
+    return holder.as_dict() if hasattr(holder, "as_dict") else holder
