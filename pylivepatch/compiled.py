@@ -283,33 +283,32 @@ def make_pair(old: CodeType, new: CodeType) -> Pair:
             guards_old.append(path)
             guards_new.append(new_path)
     guards_new += [path for key, (path, _) in news.items() if key not in olds]
+    olds_paired, news_paired = [p for p, _ in pairs], [p for _, p in pairs]
     nested = tuple(
         Nested(
             old_path,
             new_path,
-            checked_trampoline(code_at(old, old_path), [p[len(old_path) :] for p, _ in pairs if _below(p, old_path)]),
-            checked_trampoline(code_at(new, new_path), [p[len(new_path) :] for _, p in pairs if _below(p, new_path)]),
+            checked_trampoline(code_at(old, old_path), children(olds_paired, old_path)),
+            checked_trampoline(code_at(new, new_path), children(news_paired, new_path)),
         )
         for old_path, new_path in pairs
     )
     return Pair(
         old,
         new,
-        checked_trampoline(old, [p for p, _ in pairs if _nearest(p, [q for q, _ in pairs])]),
-        checked_trampoline(new, [p for _, p in pairs if _nearest(p, [q for _, q in pairs])]),
+        checked_trampoline(old, children(olds_paired, ())),
+        checked_trampoline(new, children(news_paired, ())),
         nested,
         tuple(guards_old),
         tuple(guards_new),
     )
 
 
-def _below(path: Path, outer: Path) -> bool:
-    return len(path) > len(outer) and path[: len(outer)] == outer
-
-
-def _nearest(path: Path, others: list[Path]) -> bool:
-    """Whether no other paired function lies between ``path`` and the outermost one."""
-    return not any(_below(path, other) for other in others)
+def children(paths: list[Path], outer: Path) -> list[Path]:
+    """Those of ``paths`` that lie below ``outer`` with none of the others between, relative to it."""
+    below = [p for p in paths if len(p) > len(outer) and p[: len(outer)] == outer]
+    nearest = [p for p in below if not any(p != q and p[: len(q)] == q for q in below)]
+    return [p[len(outer) :] for p in nearest]
 
 
 def checked_trampoline(code: CodeType, adopt: list[Path]) -> Template:

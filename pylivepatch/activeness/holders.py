@@ -3,6 +3,10 @@
 This decides nothing. Whether a function is active is decided by :mod:`pylivepatch.activeness.references`; here the
 users of a code object get names for people: on the stacks of threads, and in the chains of asyncio's tasks. Walking
 costs time, so it is done only for reports, and it gives up the GIL as it goes.
+
+No frame object is kept: one that outlives its function keeps a reference to the code, which the check would have to take
+for somebody who executes it. What is needed is read off at once, and our own frames are passed over, as a
+list of frames that held its maker's frame would be a cycle.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,21 @@ class Holder:
         return f"{self.kind} {self.name} in {self.function} ({self.file}:{self.line}){held}"
 
 
-Seen = tuple[str, str, FrameType]  # kind, name, the frame
+class Seen(NamedTuple):
+    """What is read off one frame."""
+
+    kind: str
+    name: str
+    code: CodeType
+    line: int
+    module: str
+    key: int
+
+
+def _read(kind: str, name: str, frame: FrameType) -> Seen:
+    code = frame.f_code
+    line = frame.f_lineno or code.co_firstlineno
+    return Seen(kind, name, code, line, str(frame.f_globals.get("__name__", "?")), id(frame))
 
 
 def find(codes: Iterable[CodeType], since: dict[Any, float]) -> list[Holder]:
@@ -50,28 +68,16 @@ def find(codes: Iterable[CodeType], since: dict[Any, float]) -> list[Holder]:
     """
     wanted = {id(code) for code in codes}
     now = time.time()
-    found: list[Holder] = []
-    keys: set[Any] = set()
-    for kind, name, frame in _frames():
-        code = frame.f_code
-        if id(code) not in wanted:
-            continue
-        key = (id(frame), id(code))
-        keys.add(key)
-        module = frame.f_globals.get("__name__", "?")
-        found.append(
-            Holder(
-                kind,
-                name,
-                f"{module}:{code.co_qualname}",
-                code.co_filename,
-                frame.f_lineno or code.co_firstlineno,
-                since.setdefault(key, now),
-            )
-        )
-    for key in [key for key in since if key not in keys and not isinstance(key, str)]:
+    found: dict[Any, Holder] = {}
+    for seen in (*_thread_frames(), *_task_frames()):
+        key = (seen.key, id(seen.code))
+        if id(seen.code) in wanted and key not in found:
+            function = f"{seen.module}:{seen.code.co_qualname}"
+            started = since.setdefault(key, now)
+            found[key] = Holder(seen.kind, seen.name, function, seen.code.co_filename, seen.line, started)
+    for key in [key for key in since if key not in found and not isinstance(key, str)]:
         del since[key]
-    return found
+    return list(found.values())
 
 
 def unexplained(code: CodeType, module: str, count: int, since: dict[Any, float]) -> Holder:
@@ -83,24 +89,17 @@ def unexplained(code: CodeType, module: str, count: int, since: dict[Any, float]
 
 def running_code() -> list[CodeType]:
     """The code of every frame on the stack of a thread."""
-    return [frame.f_code for _, _, frame in _thread_frames()]
-
-
-def _frames() -> Iterator[Seen]:
-    seen: set[int] = set()
-    for item in (*_thread_frames(), *_task_frames()):
-        if id(item[2]) not in seen:
-            seen.add(id(item[2]))
-            yield item
+    return [seen.code for seen in _thread_frames()]
 
 
 def _thread_frames() -> list[Seen]:
     names = {t.ident: t.name for t in threading.enumerate()}
     result: list[Seen] = []
-    for ident, top in sys._current_frames().items():
-        frame: FrameType | None = top
+    for ident in list(sys._current_frames()):
+        frame = sys._current_frames().get(ident)  # afresh: the others have run since
         while frame is not None:
-            result.append(("thread", names.get(ident, f"thread {ident}"), frame))
+            if not str(frame.f_globals.get("__name__", "")).startswith("pylivepatch."):
+                result.append(_read("thread", names.get(ident, f"thread {ident}"), frame))
             frame = frame.f_back
         time.sleep(0)  # give up the GIL: nobody stands for longer than one stack's walk
     return result
@@ -116,21 +115,25 @@ def _task_frames() -> list[Seen]:
             tasks = asyncio.all_tasks(loop)
         except RuntimeError:  # the set of tasks changed while it was read; the next report sees them
             continue
-        for task in tasks:
+        for number, task in enumerate(tasks):
             result.extend(_chain(task.get_name(), task.get_coro()))
-        time.sleep(0)
+            if number % 100 == 0:
+                time.sleep(0)
     return result
 
 
-def _loops() -> Iterator[Any]:
+def _loops() -> list[Any]:
     """Every event loop that runs on some thread: found as the ``self`` of its ``run_forever``."""
-    seen: set[int] = set()
-    for _, _, frame in _thread_frames():
-        if frame.f_code.co_name in ("run_forever", "_run_once"):
-            loop = frame.f_locals.get("self")
-            if hasattr(loop, "call_soon_threadsafe") and id(loop) not in seen:
-                seen.add(id(loop))
-                yield loop
+    loops: dict[int, Any] = {}
+    for ident in list(sys._current_frames()):
+        frame = sys._current_frames().get(ident)
+        while frame is not None:
+            if frame.f_code.co_name == "run_forever":
+                loop = frame.f_locals.get("self")
+                if hasattr(loop, "call_soon_threadsafe"):
+                    loops[id(loop)] = loop
+            frame = frame.f_back
+    return list(loops.values())
 
 
 def _chain(name: str, awaited: Any) -> Iterator[Seen]:
@@ -139,7 +142,7 @@ def _chain(name: str, awaited: Any) -> Iterator[Seen]:
         for prefix, kind in (("cr", "coroutine"), ("gi", "generator"), ("ag", "async_generator")):
             frame = getattr(awaited, prefix + "_frame", None)
             if frame is not None:
-                yield ("task" if kind == "coroutine" else kind, name, frame)
+                yield _read("task" if kind == "coroutine" else kind, name, frame)
             following = getattr(awaited, prefix + ("_await" if prefix != "gi" else "_yieldfrom"), None)
             if following is not None:
                 awaited = following

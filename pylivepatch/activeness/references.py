@@ -82,20 +82,15 @@ def nested_code(code: CodeType) -> Iterator[CodeType]:
             yield from nested_code(const)
 
 
-def tuples_that_hold(codes: Iterable[CodeType], wanted: dict[int, int]) -> None:
-    """Add to ``wanted`` (by id of a code object) how often it lies in a ``co_consts`` at or below ``codes``.
-
-    A tuple counts once however many code objects share it.
-    """
+def tuples_that_hold(codes: Iterable[CodeType], wanted: set[int]) -> Iterator[tuple[object, ...]]:
+    """The ``co_consts`` at or below ``codes`` that hold a code object whose id is wanted, each once."""
     seen: set[int] = set()
     for outer in codes:
         for code in nested_code(outer):
-            if id(code.co_consts) in seen:
-                continue
-            seen.add(id(code.co_consts))
-            for const in code.co_consts:
-                if isinstance(const, CodeType) and id(const) in wanted:
-                    wanted[id(const)] += 1
+            if id(code.co_consts) not in seen:
+                seen.add(id(code.co_consts))
+                if any(id(const) in wanted for const in code.co_consts):
+                    yield code.co_consts
 
 
 def _calibrate() -> int:
@@ -117,7 +112,7 @@ def _calibrate() -> int:
     suspended.close()
     del suspended
     (freed,) = map(getrefcount, map(_code, [version]))
-    if (held, freed) != (idle + 2, idle + 1):
+    if not held > freed == idle + 1:
         raise EngineUnsupported(
             "this interpreter does not count references to code objects exactly "
             f"(idle {idle}, held by a function and a generator {held}, by the function {freed})",

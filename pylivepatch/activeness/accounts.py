@@ -1,0 +1,157 @@
+"""The books: which references to a code object are known not to execute it.
+
+:mod:`pylivepatch.activeness.references` counts; this module explains. Known holders are
+
+* ``co_consts`` tuples of other code: immutable, and kept alive here once they were counted;
+* functions whose ``__code__`` it is, and variables and containers that somebody keeps it in (``saved = f.__code__``):
+  these can change at any time, so each look reads them *in the same C call as the reference counts*. What was there
+  at that instant is subtracted, nothing else. A holder that went away can therefore never hide a frame.
+
+Cheap places first: code that this package keeps anyway. Only when a count does not come out are the stacks' code, the
+functions that the modules' namespaces lead to and the caller's variables looked at, and only when the user allows
+it, the heap.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
+from operator import attrgetter, getitem
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from pylivepatch.activeness import holders
+from pylivepatch.activeness.functions import walk
+from pylivepatch.activeness.references import Version, base, live_versions, raw_counts, tuples_that_hold
+from pylivepatch.activeness.variables import Slot, slots_of
+
+_code_of = attrgetter("__code__")
+
+
+class Accounts:
+    """The known holders of ``versions``. ``modules`` are those whose namespaces lead to their functions."""
+
+    def __init__(
+        self,
+        versions: Iterable[Version],
+        modules: Iterable[ModuleType],
+        extra_code: Callable[[], Iterable[CodeType]],
+    ) -> None:
+        self.versions = list(versions)
+        self.deep_seconds = 0.0
+        self._modules = list(modules)
+        self._extra_code = extra_code  # the transition's own trampolines: their constants hold nested code
+        self._tuples: dict[int, tuple[Any, ...]] = {}
+        self._functions: dict[int, FunctionType] = {}
+        self._slots: list[Slot] = []
+        self._heap_slots: list[Slot] = []  # found by the deep search
+        self.refresh(thorough=False)
+
+    # --- looking ------------------------------------------------------------------------------------------
+
+    def probe(self) -> Iterator[int]:
+        """The reference counts, then what the changeable holders hold. Exhaust it in one C call."""
+        return chain(
+            raw_counts(self.versions),
+            map(id, map(_code_of, list(self._functions.values()))),
+            map(id, map(getitem, [s.container for s in self._slots], [s.key for s in self._slots])),
+        )
+
+    def look(self) -> list[int]:
+        """Exhaust :meth:`probe`. What vanished from its container is struck off first."""
+        while True:
+            try:
+                return list(self.probe())
+            except LookupError:
+                self._slots = [slot for slot in self._slots if slot.present()]
+
+    def excess(self, seen: list[int]) -> list[int]:
+        """For each version, how many references ``seen`` has beyond those that are explained."""
+        known: dict[int, int] = {id(version.code): 0 for version in self.versions}
+        for consts in self._tuples.values():
+            for const in consts:
+                if id(const) in known:
+                    known[id(const)] += 1
+        weights = chain(repeat(1, len(self._functions)), (slot.weight for slot in self._slots))
+        for holder, weight in zip(seen[len(self.versions) :], weights, strict=True):
+            if holder in known:
+                known[holder] += weight
+        return [n - base() - known[id(v.code)] for v, n in zip(self.versions, seen, strict=False)]
+
+    def active(self) -> dict[Version, int]:
+        """The versions that more references lead to than are known, and how many more."""
+        excess = self.excess(self.look())
+        return {version: n for version, n in zip(self.versions, excess, strict=True) if n != 0}
+
+    def expected_when_idle(self) -> list[int] | None:
+        """What :meth:`probe` gives while nothing changes, if nobody executes a version now; else ``None``."""
+        seen = self.look()
+        return None if any(self.excess(seen)) else seen
+
+    # --- finding holders ----------------------------------------------------------------------------------
+
+    def refresh(self, *, thorough: bool) -> list[FunctionType]:
+        """Look for known holders anew. Returns the functions that run a version's code.
+
+        Thorough looks at every stack's code, walks the modules, and reads the variables of whoever called us.
+        """
+        codes: list[CodeType] = [version.code for version in live_versions()]
+        codes += self._extra_code()
+        wanted = {id(version.code) for version in self.versions}
+        if thorough:
+            codes += holders.running_code()
+            for function in walk(self._modules):
+                codes.append(function.__code__)
+                self._functions[id(function)] = function
+        for consts in tuples_that_hold(codes, wanted):
+            self._tuples[id(consts)] = consts
+        self._functions = {i: f for i, f in self._functions.items() if id(f.__code__) in wanted}
+        del codes
+        if thorough:
+            self._slots = list(self._heap_slots)
+            if self.active():
+                self._slots = _each_once([*slots_of(self._modules, wanted), *self._heap_slots])
+        return list(self._functions.values())
+
+    def know(self, functions: Iterable[FunctionType]) -> None:
+        """Put functions on the books."""
+        self._functions |= {id(function): function for function in functions}
+
+    def deep(self) -> list[FunctionType]:
+        """Search the heap for holders of what is active. Returns functions; plain containers become known.
+
+        Holds every thread for the length of one ``gc.get_referrers`` (tens of milliseconds for millions of
+        objects); ``deep_seconds`` says how long. Anything that is neither a function nor a plain container is not
+        understood, and goes on counting as active.
+        """
+        active = [version.code for version in self.active()]
+        if not active:
+            return []
+        started = time.perf_counter()
+        referrers = gc.get_referrers(*active)
+        self.deep_seconds += time.perf_counter() - started
+        wanted = {id(code) for code in active}
+        functions = [r for r in referrers if isinstance(r, FunctionType)]
+        for referrer in referrers:
+            if referrer is active or id(referrer) in self._tuples or type(referrer) not in (dict, list, tuple):
+                continue
+            items = referrer.items() if isinstance(referrer, dict) else enumerate(referrer)
+            for key, value in list(items):
+                if id(value) in wanted:
+                    self._heap_slots.append(Slot(referrer, key))
+        del referrers
+        self._slots = _each_once([*self._slots, *self._heap_slots])
+        self.know(functions)
+        return functions
+
+
+
+
+def _each_once(slots: list[Slot]) -> list[Slot]:
+    """One slot for each place; the first, which knows a local variable's weight, counts."""
+    places: dict[tuple[int, Any], Slot] = {}
+    for slot in slots:
+        places.setdefault((id(slot.container), slot.key), slot)
+    return list(places.values())

@@ -1,0 +1,114 @@
+"""Code objects that somebody keeps in a variable: ``saved = f.__code__``.
+
+Such a reference is no execution, but it counts like one. Looked through, a few levels deep: the namespaces of the
+modules concerned, and the globals and local variables of the functions that called into this package (which cannot
+change them while they wait for us). Local variables of other threads are left alone: a code object kept there goes
+on counting as active, and the report says so.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+_DEPTH = 3
+_LIMIT = 20_000  # containers' items looked at
+_BATCH = 300  # items between two offers of the GIL
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One place in a container. ``container[key]`` is read by C code alone.
+
+    ``weight`` is how many references the place stands for: 2 for a local variable before Python 3.13, the
+    variable itself and its copy in the frame's ``f_locals``.
+    """
+
+    container: Any
+    key: Any
+    weight: int = 1
+
+    def present(self) -> bool:
+        try:
+            self.container[self.key]
+        except LookupError:
+            return False
+        return True
+
+
+def slots_of(modules: Iterable[ModuleType], wanted: set[int]) -> list[Slot]:
+    """Where code objects with these ids are kept."""
+    queue: list[tuple[Any, int]] = [(vars(module), 0) for module in modules]
+    plain: dict[int, set[str]] = {}  # id of a frame's f_locals → the names that are plain local variables
+    for frame in _callers():
+        queue.append((frame.f_globals, 0))
+        variables, code = frame.f_locals, frame.f_code
+        if variables is not frame.f_globals:
+            # A cell is shared by several frames but is one reference: those are left out.
+            plain[id(variables)] = set(code.co_varnames) - set(code.co_cellvars) - set(code.co_freevars)
+            queue.append((variables, 0))
+    found: list[Slot] = []
+    seen: set[int] = set()
+    keep: list[Any] = []
+    looked_at = 0
+    while queue and looked_at < _LIMIT:
+        container, depth = queue.pop(0)
+        if id(container) in seen:
+            continue
+        seen.add(id(container))
+        keep.append(container)
+        for key, value in _items(container):
+            looked_at += 1
+            if looked_at % _BATCH == 0:
+                time.sleep(0)
+            if isinstance(value, CodeType):
+                slot = _slot(container, key, plain.get(id(container)))
+                if id(value) in wanted and slot is not None:
+                    found.append(slot)
+            elif depth < _DEPTH:
+                inner = _container(value)
+                if inner is not None:
+                    queue.append((inner, depth + 1))
+    return found
+
+
+def _callers() -> Iterator[FrameType]:
+    """The frames of this thread outside this package, innermost first."""
+    frame = sys._getframe()
+    while frame is not None:
+        if not str(frame.f_globals.get("__name__", "")).startswith("pylivepatch."):
+            yield frame
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def _slot(container: Any, key: Any, plain: set[str] | None) -> Slot | None:
+    if plain is None:
+        return Slot(container, key)
+    if type(container) is dict:  # before 3.13: a copy of the variables, which the frame keeps
+        return Slot(container, key, weight=2 if key in plain else 1)
+    return Slot(container, key) if key in plain else None  # since 3.13: a view of the variables themselves
+
+
+def _items(container: Any) -> list[tuple[Any, Any]]:
+    try:
+        if isinstance(container, list | tuple):
+            return list(enumerate(container))
+        return list(container.items())
+    except RuntimeError:  # it changed while it was copied: what it holds stays unexplained
+        return []
+
+
+def _container(value: Any) -> Any:
+    if type(value) in (dict, list, tuple):
+        return value
+    if isinstance(value, ModuleType | type | str | bytes | int | float | None):
+        return None
+    try:
+        state = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return state if type(state) is dict else None

@@ -1,0 +1,90 @@
+"""The switch: many assignments in one C call.
+
+Threads change hands only where the eval loop looks at its breaker, so one call of a C function that calls no Python
+is seen by everybody as done or not begun. ``deque(maxlen=0).extend(iterator)`` is such a call: it exhausts an iterator and
+keeps nothing; the iterators are chains of ``map(setattr, …)`` and calls of C functions. Everything that could
+fail or run Python code (the release of old values, an unhashable key, a closure of the wrong size) is ruled out
+before, and old values are kept alive over the call.
+
+One exception is out of our hands: an audit hook written in Python is called for each ``__code__`` assignment. Even then
+the rules hold while trampolines are installed, as a call in between is a late entry: the counter is 0 before the
+first assignment, and data goes before code.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain, repeat, starmap
+from operator import call, eq
+from time import perf_counter
+from types import CodeType, FunctionType
+from typing import Any
+
+_exhaust = deque[Any](maxlen=0).extend
+
+MISSING = object()
+"""Stands for a name that is not there, before or after."""
+
+
+def set_code(functions: Iterable[FunctionType], code: CodeType) -> Iterator[Any]:
+    """Assign ``code`` to each. A list may grow until the iterator runs."""
+    return map(setattr, functions, repeat("__code__"), repeat(code))
+
+
+def set_codes(pairs: list[tuple[FunctionType, CodeType]]) -> Iterator[Any]:
+    """Assign each function its own code."""
+    return map(setattr, [f for f, _ in pairs], repeat("__code__"), [c for _, c in pairs])
+
+
+def set_attribute(owner: Any, name: str, value: Any) -> Callable[[], Any]:
+    """A C callable that binds ``name``, or takes it away where ``value`` is :data:`MISSING`.
+
+    Classes go through ``type``, modules through their dict: no ``__setattr__`` of anybody's runs.
+    """
+    if isinstance(owner, type):
+        if value is MISSING:
+            return partial(type.__delattr__, owner, name)
+        return partial(type.__setattr__, owner, name, value)
+    if isinstance(owner, dict):
+        if value is MISSING:
+            return partial(owner.__delitem__, name)
+        return partial(owner.__setitem__, name, value)
+    return partial(setattr, owner, name, value)
+
+
+def once(*steps: Iterable[Any], times: list[float]) -> Callable[[], None]:
+    """A C callable that runs ``steps`` in order, once, and notes its own beginning and end in ``times`` (seconds).
+
+    A second call does nothing: the iterators are used up.
+    """
+    return partial(_exhaust, chain(_note(times), *steps, _note(times)))
+
+
+def _note(times: list[float]) -> Iterator[None]:
+    return map(times.append, starmap(perf_counter, [()]))
+
+
+def calls(operations: Iterable[Callable[[], Any]]) -> Iterator[Any]:
+    """Call each."""
+    return map(call, operations)
+
+
+def switch_if_idle(
+    counter: list[int], expected: list[int], probe: Iterable[int], switch: Callable[[], None]
+) -> bool:
+    """Check and commit in one C call: ``switch`` if the counter is 1 (the bias alone) and ``probe`` gives ``expected``.
+
+    ``probe`` is an iterator of reference counts that runs no Python code (``Accounts.probe``). Returns whether it
+    switched; the counter is then 0.
+    """
+    outcome: list[bool] = []
+    actions = {True: (partial(outcome.append, True), partial(counter.__setitem__, 0, 0), switch), False: ()}
+    found = map(list, [chain(map(counter.__getitem__, (0,)), probe)])
+    same = map(eq, [[1, *expected]], found)
+    try:
+        _exhaust(map(call, chain.from_iterable(map(actions.__getitem__, same))))
+    except LookupError:  # a container that held a code object changed: before the comparison, so nothing was done
+        return False
+    return bool(outcome)

@@ -1,0 +1,316 @@
+"""The patch stack of this process: load, unload, list (``kernel/livepatch/core.c``).
+
+One transition at a time. A patch is prepared, switched and recorded by :func:`load`; :func:`unload` runs the same protocol in
+the other direction. Functions that several patches changed form a stack: only the newest change of a function
+can be taken out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import os
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pylivepatch import arrivals, events, patchfile
+from pylivepatch.compiled import CompiledModule, CompiledPatch, check_python, compile_patch, compile_with
+from pylivepatch.errors import (
+    DataMismatch,
+    LivePatchError,
+    NotApplied,
+    NotRemovable,
+    PatchExists,
+    PrepareError,
+    TargetBusy,
+)
+from pylivepatch.patch import Patch
+from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement
+from pylivepatch.transition.refcount import State, Transition
+from pylivepatch.transition.swap import MISSING, Swap
+
+DEFAULT_TIMEOUT = 15.0
+_ARRIVAL_TIMEOUT = 5.0  # for a module that is imported after its patch was loaded; seconds
+
+
+@dataclass(eq=False)
+class Applied:
+    """A patch that is applied. ``waiting`` names its modules that are not imported yet.
+
+    ``report`` is what happened when it was loaded: functions, stages and their seconds, the longest hold.
+    ``failed`` says, by module, why a part could not be applied when its module was imported.
+    """
+
+    name: str
+    description: str
+    applied_at: float
+    report: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    _parts: list[Part] = field(default_factory=list)
+    _waiting: dict[str, CompiledModule] = field(default_factory=dict)
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Every function that runs new code, as ``module:qualname``."""
+        return tuple(s.name for part in self._parts for switch in part.switches for s in switch)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Every module and class attribute that the patch bound."""
+        return tuple(a.label for part in self._parts for a in part.attributes)
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        return tuple(self._waiting)
+
+    def unload(self, *, timeout: float = DEFAULT_TIMEOUT, deep: bool = False) -> dict[str, Any]:
+        """Take the patch out. See :func:`unload`."""
+        return unload(self.name, timeout=timeout, deep=deep)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "description": self.description,
+            "applied_at": self.applied_at,
+            "functions": list(self.functions),
+            "attributes": list(self.attributes),
+            "waiting": list(self.waiting),
+            "failed": dict(self.failed),
+            "report": self.report,
+        }
+
+
+_stack: list[Applied] = []
+_current: Transition | None = None
+_lock = threading.RLock()  # reentrant: preparing a patch may import a module that another patch waits for
+_owner = ""
+
+
+def load(
+    patch: Patch | CompiledPatch | str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT, deep: bool = False
+) -> Applied:
+    """Apply a patch to this process: every function switches at one instant, when nobody executes an old one.
+
+    ``patch`` is a :class:`Patch`, or the path of a patch file. ``timeout`` in seconds bounds the wait for those who
+    execute old functions. ``deep`` allows a search of the heap where instances of nested functions cannot be found otherwise.
+
+    Raises :class:`PrepareError` (or one of its kinds) where the patch is refused with nothing touched, and
+    :class:`TransitionTimeout` where it was reversed.
+    """
+    code = _compile(patch)
+    replacements = patch.replacements if isinstance(patch, Patch) else ()
+    name, description = (code or patch).name, (code or patch).description  # type: ignore[union-attr]
+    with _transition(name, "load"):
+        if any(applied.name == name for applied in _stack):
+            raise PatchExists(
+                f"a patch named {name!r} is applied already",
+                where=name,
+                advice="unload it first, or give the new one another name",
+            )
+        parts: list[Part] = []
+        waiting: dict[str, CompiledModule] = {}
+        for module in code.modules if code else ():
+            live = live_modules(module.name)
+            if not live:
+                waiting[module.name] = module
+            parts += [prepare_module(module, m) for m in live]
+        parts += [prepare_replacement(replacement) for replacement in replacements]
+        if not parts and not waiting:
+            raise PrepareError("the patch changes nothing", where=name, advice="add a change to it")
+        applied = Applied(name, description, time.time(), _parts=parts, _waiting=waiting)
+        applied.report = _switch(applied, parts, forward=True, timeout=timeout, deep=deep)
+        applied.report["waiting"] = list(waiting)
+        if waiting:
+            arrivals.expect(waiting, partial(_arrived, applied))
+        return applied
+
+
+def unload(name: str, *, timeout: float = DEFAULT_TIMEOUT, deep: bool = False) -> dict[str, Any]:
+    """Take a patch out, by the same protocol. Returns the report.
+
+    Raises :class:`NotApplied`, :class:`NotRemovable` where a later patch stands on it, :class:`DataMismatch` where an
+    attribute that it bound was changed since, and what :func:`load` raises.
+    """
+    with _transition(name, "unload"):
+        applied = next((a for a in _stack if a.name == name), None)
+        if applied is None:
+            raise NotApplied(
+                f"no patch named {name!r} is applied",
+                where=name,
+                advice="`pylivepatch list` (or pylivepatch.patches()) shows those that are",
+            )
+        _check_removable(applied)
+        return _switch(applied, applied._parts, forward=False, timeout=timeout, deep=deep)
+
+
+def patches() -> tuple[Applied, ...]:
+    """The stack of applied patches, oldest first."""
+    return tuple(_stack)
+
+
+def status() -> dict[str, Any] | None:
+    """The transition under way, JSON-able, or ``None``: its stage, its counter, and who holds it."""
+    transition = _current
+    return transition.status() if transition is not None else None
+
+
+def _compile(patch: Patch | CompiledPatch | str | os.PathLike[str]) -> CompiledPatch | None:
+    """The code of a patch, compiled in a helper process: this one must not stand for a ``compile()``."""
+    if isinstance(patch, CompiledPatch):
+        check_python(patch.magic, patch.optimize)
+        return patch
+    if isinstance(patch, Patch):
+        if not patch.modules:
+            return None
+        built = replace(patch, replacements=())
+        with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
+            path = Path(folder, "patch.plp")
+            patchfile.write(built, path)
+            return _compile(path) if sys.executable else compile_patch(built)
+    if not sys.executable:
+        return compile_patch(patchfile.read(patch))
+    return CompiledPatch.from_bytes(compile_with(sys.executable, patch, optimize=sys.flags.optimize))
+
+
+# --- one transition -----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _transition(name: str, action: str) -> Iterator[None]:
+    """Own the right to change functions. Raises :class:`TargetBusy` while another transition has it."""
+    global _owner
+    if not _lock.acquire(blocking=False):
+        raise TargetBusy(
+            f"another transition is under way: {_owner}",
+            where=f"{action} {name}",
+            advice="wait until `pylivepatch status` shows none, then try again",
+        )
+    before, _owner = _owner, f"{action} of {name!r}"
+    try:
+        yield
+    finally:
+        _owner = before
+        _lock.release()
+
+
+def _switch(applied: Applied, parts: list[Part], *, forward: bool, timeout: float, deep: bool) -> dict[str, Any]:
+    """Run the transition of these parts, and record its outcome, whatever else happens."""
+    global _current
+    swaps = [switch.swap(forward=forward) for part in parts for switch in part.switches]
+    if not forward:
+        swaps += [_leaving(switch.swap(forward=True)) for part in parts for switch in part.added]
+    attributes = [a if forward else a.inverted() for part in parts for a in part.attributes]
+    guards = [g for part in parts for g in (part.guards_old if forward else part.guards_new)]
+    modules: list[ModuleType] = [m for part in parts for m in part.modules]
+    transition = Transition(
+        applied.name,
+        "load" if forward else "unload",
+        swaps,
+        attributes if forward else attributes[::-1],
+        guards,
+        modules,
+        deep=deep,
+    )
+    outer, _current = _current, transition
+    try:
+        return transition.run(timeout)
+    except BaseException as error:
+        if transition.state is State.COMMITTED:
+            error.add_note(f"pylivepatch: the {transition.action} of {applied.name!r} was complete before this")
+        raise
+    finally:
+        _current = outer
+        if transition.state is State.COMMITTED:
+            _record(applied, parts, swaps, transition, forward=forward)
+
+
+def _leaving(swap: Swap) -> Swap:
+    """A function that only the patch has: it is counted on the way out, and goes on running its own code."""
+    return swap
+
+
+def _record(applied: Applied, parts: list[Part], swaps: list[Swap], transition: Transition, *, forward: bool) -> None:
+    pairs = zip((switch for part in parts for switch in part.switches), swaps, strict=False)
+    for switch, swap in pairs:
+        switch.remember(swap)
+    if forward:
+        for part in parts:
+            if part.source is not None:
+                _show_source(*part.source)
+        if applied not in _stack:
+            _stack.append(applied)
+    else:
+        arrivals.forget(applied._waiting)
+        applied._waiting.clear()
+        _stack.remove(applied)
+        for part in parts:
+            if part.source is not None:
+                linecache.cache.pop(part.source[0], None)
+
+
+def _show_source(filename: str, compressed: bytes) -> None:
+    """Let tracebacks show the new version's lines. They are unpacked when somebody asks."""
+    linecache.cache[filename] = (lambda: zlib.decompress(compressed).decode(),)  # type: ignore[assignment]
+
+
+def _check_removable(applied: Applied) -> None:
+    later = _stack[_stack.index(applied) + 1 :]
+    for part in applied._parts:
+        for switch in (s for top in part.switches for s in top):
+            for above in later:
+                if any(s.old is switch.new for p in above._parts for top in p.switches for s in top):
+                    raise NotRemovable(
+                        f"{switch.name} was patched again by {above.name!r}",
+                        where=switch.name,
+                        advice=f"unload {above.name!r} first",
+                    )
+            for function in switch.live():
+                if function.__code__ is not switch.new.code and not switch.is_nested:
+                    raise NotRemovable(
+                        f"{switch.name} no longer runs the code of {applied.name!r}: something else changed it",
+                        where=switch.name,
+                        advice="take that tool's change out first",
+                    )
+        for attribute in part.attributes:
+            if attribute.current() is not attribute.new and not _equal_cells(attribute.current(), attribute.new):
+                raise DataMismatch(
+                    f"{attribute.label} was changed after the patch had bound it",
+                    where=attribute.label,
+                    advice="set it back to the patch's value first; unloading would lose the change",
+                )
+
+
+def _equal_cells(current: Any, bound: Any) -> bool:
+    """Function attributes such as ``__kwdefaults__`` and ``__doc__`` may be given back as equal copies."""
+    return current is not MISSING and bound is not MISSING and type(current) is type(bound) and current == bound
+
+
+# --- modules that are imported later ------------------------------------------------------------------------
+
+
+def _arrived(applied: Applied, module: ModuleType) -> None:
+    """A module that ``applied`` waits for was executed: switch its part before its importer goes on."""
+    with _lock:  # unlike a user's load it waits: the importer cannot be told to try again
+        compiled = applied._waiting.get(module.__name__)
+        if compiled is None:
+            return
+        try:
+            part = prepare_module(compiled, module)
+            _switch(applied, [part], forward=True, timeout=_ARRIVAL_TIMEOUT, deep=False)
+            applied._parts.append(part)
+            applied.report.setdefault("arrived", []).append(module.__name__)
+        except LivePatchError as error:
+            applied.failed[module.__name__] = str(error)
+            events.log.error("%s could not be applied to %s: %s", applied.name, module.__name__, error)
+            events.publish("failed", applied.name, module=module.__name__, error=error.as_dict())
+        finally:
+            del applied._waiting[module.__name__]

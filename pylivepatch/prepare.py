@@ -1,0 +1,435 @@
+"""From a patch to what a transition switches: every target found, verified, and its new value made.
+
+Nothing here is visible to the process: new functions, values and imports are made in a scratch namespace over the
+module's own, and bound at the switch. What cannot be found, or is not what the patch was built against, refuses the whole
+patch.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import marshal
+import sys
+import time
+import weakref
+from dataclasses import dataclass, field
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+from pylivepatch.activeness.functions import unwrap, walk
+from pylivepatch.activeness.references import Version, version_of
+from pylivepatch.compiled import (
+    CompiledModule,
+    Item,
+    Pair,
+    checked_trampoline,
+    children,
+    code_at,
+    load_pair,
+    make_pair,
+    normal_form,
+)
+from pylivepatch.errors import CodeMismatch, DataMismatch, PrepareError, TargetNotFound, UnswappableShape
+from pylivepatch.ftrace.hooks import kind
+from pylivepatch.ftrace.keeper import keeper
+from pylivepatch.ftrace.trampoline import Path, Template
+from pylivepatch.patch import Replacement
+from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch
+
+ANNOTATIONS = "__annotate__" if sys.version_info >= (3, 14) else "__annotations__"
+
+
+@dataclass(slots=True)
+class Part:
+    """What a patch does to one module, ready to be switched and, later, to be switched back (``klp_object``).
+
+    ``added`` are functions that only the new version has: on the way back nobody may be inside them.
+    ``guards_old`` must be idle when it is loaded, ``guards_new`` when it is taken out.
+    """
+
+    name: str
+    modules: list[ModuleType]
+    switches: list[Switch] = field(default_factory=list)
+    attributes: list[Attribute] = field(default_factory=list)
+    added: list[Switch] = field(default_factory=list)
+    guards_old: list[Guard] = field(default_factory=list)
+    guards_new: list[Guard] = field(default_factory=list)
+    source: tuple[str, bytes] | None = None  # file name of the new code, and the compressed source
+    keep: list[Version] = field(default_factory=list)
+
+
+def live_modules(name: str) -> list[ModuleType]:
+    """The loaded module of that name, and ``__main__`` where it was started as that module or from its file."""
+    found: list[ModuleType] = []
+    module = sys.modules.get(name)
+    if isinstance(module, ModuleType):
+        found.append(module)
+    main = sys.modules.get("__main__")
+    if isinstance(main, ModuleType) and main not in found:
+        spec = getattr(main, "__spec__", None)
+        started_as = spec.name.removesuffix(".__main__") if spec is not None else None
+        file = getattr(main, "__file__", None)
+        stem = str(file).replace("\\", "/").rpartition("/")[2].removesuffix(".py") if file and spec is None else None
+        if name in (started_as, getattr(spec, "name", None)) or (stem == name and not found):
+            found.append(main)
+    return found
+
+
+# --- built patches ------------------------------------------------------------------------------------------
+
+
+def prepare_module(compiled: CompiledModule, module: ModuleType) -> Part:
+    """Find and verify every target of one module. Raises a :class:`PrepareError`."""
+    part = Part(compiled.name, [module], source=(compiled.filename, compiled.source))
+    scratch: dict[str, Any] = {}
+    for item in compiled.items:
+        where = f"{module.__name__}:{item.target}"
+        try:
+            _LOADERS[item.kind](part, module, item, scratch, where)
+        except PrepareError:
+            raise
+        except Exception as error:  # the new version's own code: a default, a decorator, an import
+            raise PrepareError(
+                f"preparing the new version failed: {type(error).__name__}: {error}",
+                where=where,
+                advice="the expression or import must work in the live process; nothing was changed",
+            ) from error
+        time.sleep(0)  # marshal.loads is one C call a function; let others run between two
+    return part
+
+
+def _load_function(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    pair, (defaults, kwdefaults, annotations) = load_pair(item.payload)
+    functions = locate(module, item.target, pair.old)
+    for live in _by_code(functions):
+        switch = _switch(part, pair, live, where, owner=_owner(module, item.target))
+        for function in live:
+            _carry_documentation(part, function, pair.new, where)
+            for name, code in (("__defaults__", defaults), ("__kwdefaults__", kwdefaults), (ANNOTATIONS, annotations)):
+                if code is not None:
+                    value = eval(code, vars(module), scratch)
+                    _carry(part, function, name, value or (None if name != ANNOTATIONS else value), where)
+        part.switches.append(switch)
+
+
+def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    code, values, decorators, template = marshal.loads(item.payload)
+    owner = _owner(module, item.target)
+    space: dict[str, Any] = scratch if owner is None else {**vars(owner), **scratch.setdefault(f"class {item.target}", {})}
+    defaults, kwdefaults, annotations = (None if c is None else eval(c, vars(module), space) for c in values)
+    closure = tuple(_class_cell(name, owner, where) for name in code.co_freevars) or None
+    function = FunctionType(code, vars(module), code.co_name, defaults or None, closure)
+    function.__kwdefaults__ = kwdefaults or None
+    if annotations is not None:
+        setattr(function, ANNOTATIONS, annotations)
+    function.__module__ = module.__name__
+    value: Any = function
+    for decorator in reversed(decorators):
+        value = eval(decorator, vars(module), space)(value)
+    name = code.co_name
+    if owner is None:
+        scratch[name] = value
+        _bind(part, vars(module), name, value, where)
+    else:
+        key = _mangled(owner, name)
+        if isinstance(value, functools.cached_property):
+            value.__set_name__(owner, key)
+        _bind(part, owner, key, value, where)
+    version = version_of(code)
+    template = Template.from_bytes(template)
+    part.added.append(Switch(where, version, version, template, template, [weakref.ref(function)]))
+
+
+def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    owner_name, name, before, after = marshal.loads(item.payload)
+    owner = _class_named(module, owner_name, where) if owner_name else None
+    space = vars(module) if owner is None else vars(owner)
+    key = name if owner is None else _mangled(owner, name)
+    live = space.get(key, MISSING)
+    expected = MISSING if before is None else eval(before, vars(module), {})
+    if live is MISSING and expected is not MISSING:
+        raise TargetNotFound(
+            f"{item.target} is not there; the old source sets it", where=where, advice=_REBUILD
+        )
+    if live is not MISSING and (expected is MISSING or type(live) is not type(expected) or live != expected):
+        raise DataMismatch(
+            f"{item.target} is {_short(live)}, but the old source "
+            + ("does not set it" if expected is MISSING else f"gives {_short(expected)}"),
+            where=where,
+            advice="it was changed at run time; build the patch without this value, or set it back first",
+        )
+    value = eval(after, vars(module), scratch)
+    if owner is None:
+        scratch[name] = value
+    _bind(part, vars(module) if owner is None else owner, key, value, where)
+
+
+def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    name, statement = marshal.loads(item.payload)
+    exec(statement, vars(module), scratch)
+    if vars(module).get(name, MISSING) is not scratch[name]:
+        _bind(part, vars(module), name, scratch[name], where)
+
+
+_LOADERS = {"function": _load_function, "new": _load_new, "value": _load_value, "import": _load_import}
+_REBUILD = "build the patch against the version that this process runs"
+
+
+def _bind(part: Part, owner: Any, name: str, value: Any, where: str) -> None:
+    old = vars(owner).get(name, MISSING) if isinstance(owner, type) else owner.get(name, MISSING)
+    part.attributes.append(Attribute(owner, name, old, value, where))
+
+
+def _carry(part: Part, function: FunctionType, name: str, value: Any, where: str) -> None:
+    part.attributes.append(Attribute(function, name, getattr(function, name, None), value, f"{where}.{name}"))
+
+
+def _carry_documentation(part: Part, function: FunctionType, new: CodeType, where: str) -> None:
+    """The docstring moves, unless somebody gave the function another one than its code's."""
+    old_doc = FunctionType(function.__code__, {}, closure=function.__closure__).__doc__
+    new_doc = FunctionType(new, {}, closure=tuple(CellType() for _ in new.co_freevars) or None).__doc__
+    if function.__doc__ == old_doc and new_doc != old_doc:
+        _carry(part, function, "__doc__", new_doc, where)
+
+
+# --- finding functions --------------------------------------------------------------------------------------
+
+
+def locate(module: ModuleType, qualname: str, old: CodeType) -> list[FunctionType]:
+    """The live functions whose code is ``old``: where the name leads to, else wherever the namespace does.
+
+    Raises :class:`TargetNotFound` or :class:`CodeMismatch`.
+    """
+    named = unwrap(_static_lookup(module, qualname))
+    found = [f for f in named if same_code(f.__code__, old)]
+    if not found:
+        found = [f for f in walk([module]) if f.__code__.co_qualname == qualname and same_code(f.__code__, old)]
+    if found:
+        return list({id(f): f for f in found}.values())
+    where = f"{module.__name__}:{qualname}"
+    others = [f for f in named if f.__code__.co_qualname == qualname]
+    if others:
+        live = others[0].__code__
+        raise CodeMismatch(
+            f"the live code of {qualname} is not the code that the patch was built against",
+            where=f"{where} ({live.co_filename}:{live.co_firstlineno})",
+            advice=f"{_REBUILD}; if another tool changed the function, take its change out first",
+        )
+    if named:
+        other = named[0]
+        raise CodeMismatch(
+            f"{qualname} was replaced: the name leads to {other.__module__}.{other.__qualname__}",
+            where=f"{where} ({other.__code__.co_filename}:{other.__code__.co_firstlineno})",
+            advice="another tool patched or wrapped it; take its change out first",
+        )
+    raise TargetNotFound(
+        f"the module has no function {qualname} with the code that the patch was built against",
+        where=f"{where} ({getattr(module, '__file__', '?')})",
+        advice=_REBUILD,
+    )
+
+
+def same_code(live: CodeType, built: CodeType) -> bool:
+    """Equal, or equal but for the columns that ``-X no_debug_ranges`` leaves out."""
+    if live == built:
+        return True
+    return (
+        live.co_firstlineno == built.co_firstlineno
+        and normal_form(live) == normal_form(built)
+        and list(live.co_lines()) == list(built.co_lines())
+    )
+
+
+def _static_lookup(module: ModuleType, qualname: str) -> Any:
+    """What the dotted name leads to, without running descriptors; ``None`` where it leads nowhere."""
+    thing: Any = module
+    for name in qualname.split("."):
+        space = vars(thing) if isinstance(thing, ModuleType | type) else {}
+        thing = space.get(name, space.get(_mangled(thing, name) if isinstance(thing, type) else name))
+        if thing is None:
+            return None
+    return thing
+
+
+def _owner(module: ModuleType, qualname: str) -> type | None:
+    """The class that a method's qualified name is in; ``None`` for a module-level function."""
+    outer = qualname.rpartition(".")[0]
+    if not outer or outer.endswith("<locals>"):
+        return None
+    return _class_named(module, outer, f"{module.__name__}:{qualname}")
+
+
+def _class_named(module: ModuleType, qualname: str, where: str) -> type:
+    cls = _static_lookup(module, qualname)
+    if not isinstance(cls, type):
+        raise TargetNotFound(f"the module has no class {qualname}", where=where, advice=_REBUILD)
+    return cls
+
+
+def _mangled(owner: type, name: str) -> str:
+    if name.startswith("__") and not name.endswith("__"):
+        stripped = owner.__name__.lstrip("_")
+        return f"_{stripped}{name}" if stripped else name
+    return name
+
+
+def _by_code(functions: list[FunctionType]) -> list[list[FunctionType]]:
+    groups: dict[int, list[FunctionType]] = {}
+    for function in functions:
+        groups.setdefault(id(function.__code__), []).append(function)
+    return list(groups.values())
+
+
+# --- one function -------------------------------------------------------------------------------------------
+
+
+def _switch(
+    part: Part, pair: Pair, live: list[FunctionType], where: str, *, owner: type | None, new: FunctionType | None = None
+) -> Switch:
+    """The switch for functions that share one live code object. ``new`` is given for hand-written replacements."""
+    old = live[0].__code__
+    if kind(old) != "function" and kind(old) != kind(pair.new):
+        raise UnswappableShape(
+            f"a {kind(old)} would become a {kind(pair.new)}",
+            where=where,
+            advice="objects made by the old one may be waiting to run; give the new one another name",
+        )
+    if new is not None or pair.new.co_freevars != old.co_freevars:
+        return _kept(part, pair, live, where, owner=owner, new=new)
+    switch = _tree(pair, (), (), old, pair.new, where, top=Switch(
+        where, version_of(old), version_of(pair.new), pair.forward, pair.backward, [weakref.ref(f) for f in live]
+    ))
+    prefix = where.partition(":")[0]
+    part.guards_old += [_guard(old, path, prefix) for path in pair.guards_old]
+    part.guards_new += [_guard(pair.new, path, prefix) for path in pair.guards_new]
+    return switch
+
+
+def _guard(code: CodeType, path: Path, module: str) -> Guard:
+    inner = code_at(code, path)
+    return Guard(f"{module}:{inner.co_qualname}", version_of(inner))
+
+
+def _tree(pair: Pair, old_at: Path, new_at: Path, old: CodeType, new: CodeType, where: str, *, top: Switch) -> Switch:
+    """Hang the nested switches below ``top``, each under its nearest outer one."""
+    by_old = {n.old_path: n for n in pair.nested}
+    for relative in children(list(by_old), old_at):
+        nested = by_old[(*old_at, *relative)]
+        inner_old, inner_new = code_at(old, nested.old_path), code_at(new, nested.new_path)
+        inner = Switch(
+            f"{where.partition(':')[0]}:{inner_old.co_qualname}",
+            version_of(inner_old),
+            version_of(inner_new),
+            nested.forward,
+            nested.backward,
+            [],
+            is_nested=True,
+        )
+        top.nested.append((relative, nested.new_path[len(new_at) :], inner))
+        _tree(pair, nested.old_path, nested.new_path, old, new, where, top=inner)
+    return top
+
+
+def _kept(
+    part: Part, pair: Pair, live: list[FunctionType], where: str, *, owner: type | None, new: FunctionType | None
+) -> Switch:
+    """The switch where the new code cannot run as the old function's: a redirector takes its place (see ``keeper``)."""
+    if len(live) > 1:
+        raise UnswappableShape(
+            "several live functions share this code, and the new version needs another closure",
+            where=where,
+            advice="keep the free variables of the function as they are",
+        )
+    function = live[0]
+    if new is None:
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        closure = tuple(cells.get(name) or _class_cell(name, owner, where) for name in pair.new.co_freevars)
+        new = FunctionType(pair.new, function.__globals__, function.__name__, None, closure or None)
+    code = keeper(new, function.__code__.co_freevars, new.__code__.co_filename)
+    part.keep.append(version_of(new.__code__))
+    prefix = where.partition(":")[0]
+    part.guards_old += [_guard(function.__code__, path, prefix) for path in pair.guards_old]
+    part.guards_old += [_guard(function.__code__, n.old_path, prefix) for n in pair.nested]
+    return Switch(
+        where,
+        version_of(function.__code__),
+        version_of(code),
+        checked_trampoline(function.__code__, []),
+        checked_trampoline(code, []),
+        [weakref.ref(function)],
+    )
+
+
+def _class_cell(name: str, owner: type | None, where: str) -> CellType:
+    if name == "__class__" and owner is not None:
+        return CellType(owner)
+    raise UnswappableShape(
+        f"the new version needs the variable {name!r} of an enclosing scope, which the live function does not have",
+        where=where,
+        advice="pass the value in another way, or restart the process",
+    )
+
+
+# --- hand-written replacements ------------------------------------------------------------------------------
+
+
+def prepare_replacement(replacement: Replacement) -> Part:
+    """The part for one pair of live functions. Raises a :class:`PrepareError`."""
+    olds, news = unwrap(replacement.old), unwrap(replacement.new)
+    label = getattr(replacement.old, "__qualname__", None) or repr(replacement.old)
+    if not olds:
+        raise TargetNotFound(
+            f"{label} is no Python function and wraps none",
+            where=str(label),
+            advice="give the Python function that it calls; C functions cannot be patched",
+        )
+    if len(olds) != len(news):
+        raise UnswappableShape(
+            f"{label} stands for {len(olds)} functions, its replacement for {len(news)}",
+            where=str(label),
+            advice="give a Python function, or a property with the same accessors",
+        )
+    modules = [m for m in (sys.modules.get(olds[0].__module__ or ""),) if isinstance(m, ModuleType)]
+    part = Part(olds[0].__module__ or "?", modules)
+    for old, new in zip(olds, news, strict=True):
+        where = f"{old.__module__}:{old.__qualname__}"
+        if old is new:
+            raise UnswappableShape("a function cannot replace itself", where=where, advice="give another function")
+        fits = new.__code__.co_freevars == old.__code__.co_freevars and _same_globals(old, new)
+        # A copy: the replacement itself may be called by others, and their references are not ours.
+        pair = make_pair(old.__code__, new.__code__.replace(co_name=new.__code__.co_name))
+        part.keep.append(version_of(new.__code__))
+        switch = _switch(part, pair, [old], where, owner=None, new=None if fits else new)
+        switch.everywhere = False
+        part.switches.append(switch)
+        for name in ("__defaults__", "__kwdefaults__", ANNOTATIONS, "__doc__"):
+            before, after = getattr(old, name), getattr(new, name)
+            if before is not after and before != after:
+                part.attributes.append(Attribute(old, name, before, after, f"{where}.{name}"))
+    return part
+
+
+def _same_globals(old: FunctionType, new: FunctionType) -> bool:
+    """Whether every global name that the new code may look up means the same in the old function's module."""
+    if old.__globals__ is new.__globals__:
+        return True
+    if any(inspect.iscode(const) for const in new.__code__.co_consts):
+        return False
+    builtins = vars(sys.modules["builtins"])
+    return all(
+        old.__globals__.get(name, builtins.get(name, MISSING)) is new.__globals__.get(name, builtins.get(name, MISSING))
+        and (name in new.__globals__ or name in builtins)
+        for name in _global_names(new.__code__)
+    )
+
+
+def _global_names(code: CodeType) -> set[str]:
+    import dis
+
+    return {str(i.argval) for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME")}
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

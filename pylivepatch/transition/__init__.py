@@ -1,0 +1,1 @@
+"""Transitions: from every old function to every new one at one instant, or back."""

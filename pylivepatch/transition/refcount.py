@@ -1,0 +1,433 @@
+"""The transition of mode ``refcount``: Hiramatsu's protocol, with the counter as the switch.
+
+The state machine::
+
+    PREPARED ──enable──▶ DRAINING ──release──▶ RELEASED ──counter = 0──▶ COMMITTED
+        │                    │                     │
+        │ fast path: idle    └─────── reverse ─────┴──────────────────▶ REVERSED
+        └──────────────────────────────────────────────────────────────▶ COMMITTED
+
+* ``prepare`` builds every trampoline and works out who the known holders of the old code are. Nothing is visible.
+* The fast path: if the reference counts say that nobody executes a target, check and commit in one C call.
+* ``enable`` puts the trampolines in, in one C call, with the counter at 1 (the bias). From here on every entry and
+  exit is counted.
+* ``drain`` waits until no frame is left that entered before ``enable``: until the reference counts of the old code
+  are those of the known holders.
+* ``release`` drops the bias. From here on whoever brings the counter to 0 commits, on its own thread.
+* ``reverse`` takes the trampolines out again. It decides by one test-and-set: counter 0 means that the switch has
+  happened, and there is nothing left to reverse.
+
+The counter is a list of one integer, changed by straight-line bytecode only (``pylivepatch.ftrace.hooks`` says why that
+is atomic). It pairs with the hooks: they read and write it in the same way, and never touch it after 0.
+
+Why not ``stop_machine``: looking at every stack takes time in proportion to the threads, and all of them stand
+meanwhile. Here nobody stands for longer than one C call that assigns the ``__code__`` of the patch's functions.
+"""
+
+from __future__ import annotations
+
+import _thread
+import enum
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator
+from operator import call
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from pylivepatch import events
+from pylivepatch.activeness import Holder, holders
+from pylivepatch.activeness.accounts import Accounts
+from pylivepatch.activeness.references import Version, counts, version_of
+from pylivepatch.commit import calls, once, set_attribute, set_code, set_codes, switch_if_idle
+from pylivepatch.errors import TransitionTimeout, UnknownHolders, UnswappableShape
+from pylivepatch.transition.swap import Attribute, Guard, Swap, build_trampoline
+
+_NEVER = 1 << 62
+"""A counter that no number of exits brings to 0: the transition is reversed."""
+
+_FIRST_POLL, _LAST_POLL = 0.0005, 0.02  # seconds between two looks while draining
+_EXPLAIN_EVERY = 0.25  # seconds between two searches for who holds
+
+
+class State(enum.Enum):
+    PREPARED = "prepare"
+    DRAINING = "drain"
+    RELEASED = "release"
+    COMMITTED = "commit"
+    REVERSED = "reverse"
+
+
+_lingering: list[tuple[Version | None, Version]] = []
+"""Trampolines that some frame still executes after their transition: with the body's version where that is the old
+body of a reversed transition (such a frame executes it, and a later transition must wait for it), else ``None``."""
+
+
+class Transition:
+    """One transition, from ``prepare`` to ``commit`` or ``reverse``."""
+
+    fast_path = True
+
+    def __init__(
+        self,
+        patch: str,
+        action: str,
+        swaps: list[Swap],
+        attributes: list[Attribute],
+        guards: list[Guard],
+        modules: Iterable[ModuleType],
+        *,
+        deep: bool,
+    ) -> None:
+        self.patch = patch
+        self.action = action
+        self.swaps = swaps
+        self.attributes = attributes
+        self.guards = guards
+        self.state = State.PREPARED
+        self.started = time.time()
+        self.counter = [1]
+        self.report: dict[str, Any] = {}
+        self._deep = deep
+        self._modules = list(modules)
+        self._since: dict[Any, float] = {}
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
+        self._times: list[float] = []
+        self._committer: list[int] = []
+        self._hold = 0.0
+        self._stages: dict[str, float] = {}
+        self._entered = time.perf_counter()
+        self._born_trampolines: list[tuple[Version, weakref.ref[CodeType]]] = []
+
+    # --- the protocol -------------------------------------------------------------------------------------
+
+    def run(self, timeout: float) -> dict[str, Any]:
+        """Go through it. Returns the report; raises :class:`TransitionTimeout` after reversing.
+
+        Whatever is raised in here, the process is then in the old state, whole, or (``state`` says so) in the new.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            self.prepare()
+            if not self.commit_if_idle():
+                self.enable()
+                self.drain(deadline)
+                self.release()
+                self.await_commit(deadline)
+        except BaseException:
+            self.reverse()
+            raise
+        finally:
+            self._clean_up()
+        return self.report
+
+    def prepare(self) -> None:
+        self._publish("prepare", functions=[swap.name for swap in self._all_swaps()])
+        _prune_lingering()
+        self._commit = once(*self._steps(), times=self._times)
+        for swap in self._all_swaps():
+            for function in swap.functions:
+                swap.trampolines.append((function, self._trampoline(swap, function)))
+            _give_way()
+        watched = {id(v): v for v in self._watched()}
+        self._accounts = Accounts(watched.values(), self._modules, self._trampoline_code)
+        for swap in self._all_swaps():
+            self._accounts.know(swap.functions)
+        self._find_every_instance()
+
+    def commit_if_idle(self) -> bool:
+        """The fast path: nobody executes a target, so no hook is needed."""
+        if not self.fast_path or not self._switch_if_idle():
+            return False
+        self._committed()
+        return True
+
+    def _switch_if_idle(self) -> bool:
+        expected = self._accounts.expected_when_idle()
+        return expected is not None and switch_if_idle(self.counter, expected, self._accounts.probe(), self._commit)
+
+    def enable(self) -> None:
+        self._stage("enable")
+        pairs = [pair for swap in self._all_swaps() for pair in swap.trampolines]
+        times: list[float] = []
+        self.state = State.DRAINING
+        once(set_codes(pairs), times=times)()
+        self._hold = max(self._hold, times[1] - times[0])
+        self._accounts.refresh(thorough=False)
+
+    def drain(self, deadline: float) -> None:
+        self._stage("drain")
+        pause, explained = _FIRST_POLL, time.monotonic()
+        while self._accounts.active():
+            if time.monotonic() > deadline:
+                raise self._timeout()
+            if time.monotonic() - explained > _EXPLAIN_EVERY or pause == _FIRST_POLL:
+                self._explain()
+                explained = time.monotonic()
+            time.sleep(pause)
+            pause = min(pause * 2, _LAST_POLL)
+
+    def release(self) -> None:
+        self._stage("release")
+        self.state = State.RELEASED
+        if self.guards:
+            return  # a guard has no hooks to commit for it: await_commit looks at it together with the counter
+        # One line: no trace function, and no other thread, between the store, the test and the commit.
+        self.counter[0] -= 1; self.counter[0] or self._commit()  # fmt: skip  # noqa: E702
+
+    def await_commit(self, deadline: float) -> None:
+        explained = time.monotonic()
+        pause = _FIRST_POLL
+        while True:
+            if self.guards:
+                time.sleep(pause)
+                finished = self._switch_if_idle()
+                pause = min(pause * 2, _LAST_POLL)
+            else:
+                finished = self._done.acquire(timeout=min(0.1, max(0.0, deadline - time.monotonic())))
+            if finished:
+                return self._committed()
+            if time.monotonic() > deadline:
+                raise self._timeout()
+            if time.monotonic() - explained > _EXPLAIN_EVERY:
+                self._publish("waiting", counter=self.counter[0])
+                if self.guards:
+                    self._accounts.refresh(thorough=True)
+                explained = time.monotonic()
+
+    def reverse(self) -> None:
+        """Take the trampolines out, unless the switch has happened."""
+        if self.state is State.COMMITTED:
+            return
+        # One line, straight: pairs with the exit hooks, which commit only by bringing this counter to 0.
+        self.counter[0] = self.counter[0] and _NEVER
+        if not self.counter[0]:
+            return self._committed()
+        if self.state is State.PREPARED:
+            return
+        if self.state in (State.DRAINING, State.RELEASED):
+            old = [(f, swap.old.code) for swap in self._all_swaps() for f, _ in swap.trampolines]
+            born = [set_code(filter(None, map(call, swap.born)), swap.old.code) for swap in self._all_swaps()]
+            once(set_codes(old), *born, times=[])()
+        self.state = State.REVERSED
+        self._stage("reverse")
+
+    # --- prepare ------------------------------------------------------------------------------------------
+
+    def _all_swaps(self) -> Iterator[Swap]:
+        for swap in self.swaps:
+            yield from swap
+
+    def _watched(self) -> Iterator[Version]:
+        """The versions that must be idle: old code, guards, and old bodies left over from a reversed transition."""
+        bodies = set()
+        for swap in self._all_swaps():
+            bodies.add(id(swap.old))
+            yield swap.old
+        for guard in self.guards:
+            yield guard.version
+        for body, trampoline in _lingering:
+            if id(body) in bodies:
+                yield trampoline
+
+    def _steps(self) -> Iterator[Iterator[Any]]:
+        """The commit, in order: data, then code, then word of it."""
+        yield calls([set_attribute(a.owner, a.name, a.new) for a in self.attributes])
+        for swap in self._all_swaps():
+            yield set_code(swap.functions, swap.new.code)
+            yield set_code(filter(None, map(call, swap.born)), swap.new.code)
+        yield map(self._committer.append, map(call, [_thread.get_ident]))
+        yield calls([self._done.release])
+
+    def _trampoline(self, swap: Swap, function: FunctionType) -> CodeType:
+        return build_trampoline(swap, function, self.counter, self._commit, self._adopt)
+
+    def _trampoline_code(self) -> list[CodeType]:
+        codes = [code for swap in self._all_swaps() for _, code in swap.trampolines]
+        codes += [code for _, r in self._born_trampolines if (code := r()) is not None]
+        return codes + [trampoline.code for _, trampoline in _lingering]
+
+    def _adopt(self, swap: Swap, function: FunctionType) -> None:
+        """A function that an old body has just made: it takes part from its first call on."""
+        if function.__code__ is not swap.old.code or self.state is State.REVERSED:
+            return
+        code = self._trampoline(swap, function)
+        self._born_trampolines.append((swap.old, weakref.ref(code)))
+        swap.born.append(weakref.ref(function))
+        function.__code__ = code
+        # Pairs with reverse(), which sets the state after it has put the old code back on what was born by then.
+        if self.counter[0] >= _NEVER:
+            function.__code__ = swap.old.code
+
+    def _find_every_instance(self) -> None:
+        """A nested function may have live instances anywhere: find them all, or refuse."""
+        if not self._accounts.active():
+            return
+        self._take_in(self._accounts.refresh(thorough=True))
+        missing = self._unexplained_instances()
+        if missing and self._deep:
+            self._take_in(self._accounts.deep())
+            self._publish("deep", seconds=self._accounts.deep_seconds)
+            self.report["deep_search"] = self._accounts.deep_seconds
+            return  # what is left is executing, and drains
+        if missing:
+            name, code, n = missing[0]
+            raise UnknownHolders(
+                f"{n} reference{'s' if n > 1 else ''} to a nested function cannot be explained: live instances of it may "
+                "exist that the module's namespace does not lead to",
+                where=f"{name} ({code.co_filename}:{code.co_firstlineno})",
+                advice="load with deep=True (--deep): it searches the heap, which holds every thread for tens of "
+                "milliseconds per million objects",
+            )
+
+    def _unexplained_instances(self) -> list[tuple[str, CodeType, int]]:
+        nested = {id(s.old): s.name for s in self._all_swaps() if s.is_nested}
+        nested |= {id(g.version): g.name for g in self.guards if g.version.code.co_name != "<genexpr>"}
+        result = []
+        for version, excess in self._accounts.active().items():
+            if id(version) in nested:
+                frames = holders.find([version.code], {})
+                if excess > len(frames):
+                    result.append((nested[id(version)], version.code, excess - len(frames)))
+        return result
+
+    def _take_in(self, functions: Iterable[FunctionType]) -> None:
+        """Functions that are found to run old code become targets."""
+        nested = {id(s.old.code): s for s in self._all_swaps() if s.everywhere}
+        guarded = {id(g.version.code): g for g in self.guards}
+        for function in functions:
+            if id(function.__code__) in guarded:
+                raise UnswappableShape(
+                    "a live instance exists of a nested function that has no counterpart after the switch, or one of "
+                    "another signature, kind or closure",
+                    where=f"{guarded[id(function.__code__)].name} ({function.__code__.co_filename}:"
+                    f"{function.__code__.co_firstlineno})",
+                    advice="patch at a moment when no such instance is alive, or keep the nested function's shape",
+                )
+            swap = nested.get(id(function.__code__))
+            if swap is None or any(function is f for f in swap.functions):
+                continue
+            swap.functions.append(function)
+            code = self._trampoline(swap, function)
+            swap.trampolines.append((function, code))
+            if self.state is State.DRAINING:
+                function.__code__ = code
+
+    # --- while it lasts -----------------------------------------------------------------------------------
+
+    def _explain(self) -> None:
+        """Look closer at what is active: instances that frames made before they were drained, and who holds."""
+        functions = self._accounts.refresh(thorough=True)
+        self._take_in(functions)
+        self._accounts.refresh(thorough=False)
+        if self._deep and self._accounts.active():
+            self._take_in(self._accounts.deep())
+            self._accounts.refresh(thorough=False)
+        found = self.holders()
+        if found:
+            self._publish("holders", holders=[holder.as_dict() for holder in found])
+
+    def holders(self) -> list[Holder]:
+        """Who keeps the transition from finishing, as far as it can be told."""
+        names = {id(s.old): s.module for s in self._all_swaps()}
+        inside = [code for swap in self._all_swaps() for _, code in swap.trampolines]
+        inside += [code for _, r in self._born_trampolines if (code := r()) is not None]
+        accounts = getattr(self, "_accounts", None)
+        old = list(accounts.active().items()) if accounts is not None else []
+        found = holders.find([*inside, *(version.code for version, _ in old)], self._since)
+        for version, excess in old:
+            named = len(holders.find([version.code], {}))
+            if excess > named:
+                module = names.get(id(version), "?")
+                found.append(holders.unexplained(version.code, module, excess - named, self._since))
+        inside_count = self.counter[0] - (1 if self.state is State.DRAINING else 0)
+        named = len(holders.find(inside, {}))
+        if 0 < inside_count < _NEVER and inside_count > named:
+            code = inside[0] if inside else None
+            if code is not None:
+                module = self.swaps[0].module
+                found.append(holders.unexplained(code, module, inside_count - named, self._since))
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """JSON-able: what is under way."""
+        return {
+            "patch": self.patch,
+            "action": self.action,
+            "stage": self.state.value,
+            "counter": self.counter[0],
+            "since": self.started,
+            "functions": [swap.name for swap in self._all_swaps()],
+            "holders": [holder.as_dict() for holder in self.holders()],
+        }
+
+    def _timeout(self) -> TransitionTimeout:
+        found = self.holders()
+        who = "".join(f"\n    {holder}" for holder in found) or "\n    nobody was seen: it was in use each time"
+        return TransitionTimeout(
+            f"the {self.action} of {self.patch!r} did not finish in time and was reversed; held by{who}",
+            where=", ".join(swap.name for swap in self.swaps[:5]),
+            advice="try again when these are done, or with a longer timeout",
+            holders=found,
+            details={"holders": [holder.as_dict() for holder in found], "counter": self.counter[0]},
+        )
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def _committed(self) -> None:
+        self.state = State.COMMITTED
+        self._stage("commit")
+        self._hold = max(self._hold, self._times[1] - self._times[0])
+
+    def _clean_up(self) -> None:
+        self._stage("")
+        names = {t.ident: t.name for t in threading.enumerate()}
+        self.report |= {
+            "patch": self.patch,
+            "action": self.action,
+            "functions": [swap.name for swap in self._all_swaps()],
+            "attributes": [a.label for a in self.attributes if a.label],
+            "duration": sum(self._stages.values()),
+            "stages": dict(self._stages),
+            "longest_hold": self._hold,
+            "committed_by": names.get(self._committer[0], "?") if self._committer else "",
+        }
+        for swap in self._all_swaps():
+            body = swap.old if self.state is State.REVERSED else None
+            for _, code in swap.trampolines:
+                _lingering.append((body, version_of(code)))
+            swap.trampolines.clear()
+        for old, reference in self._born_trampolines:
+            born = reference()
+            if born is not None:
+                _lingering.append((old if self.state is State.REVERSED else None, version_of(born)))
+            del born
+        self._born_trampolines.clear()
+        if hasattr(self, "_accounts"):
+            del self._accounts
+        if hasattr(self, "_commit"):
+            del self._commit
+        _prune_lingering()
+
+    def _stage(self, name: str) -> None:
+        now = time.perf_counter()
+        previous = getattr(self, "_current", "prepare")
+        self._stages[previous] = self._stages.get(previous, 0.0) + now - self._entered
+        self._entered, self._current = now, name
+        if name:
+            self._publish(name, counter=self.counter[0])
+
+    def _publish(self, kind: str, **data: Any) -> None:
+        events.publish(kind, self.patch, action=self.action, **data)
+
+
+def _prune_lingering() -> None:
+    """Forget trampolines that nobody executes any more."""
+    _lingering[:] = [item for item, n in zip(_lingering, counts(t for _, t in _lingering), strict=True) if n > 0]
+
+
+def _give_way() -> None:
+    """Let other threads run: they would have to wait for the switch interval otherwise."""
+    time.sleep(0)

@@ -1,0 +1,165 @@
+"""What a transition switches: functions from one code object to another, and values.
+
+Direction plays no part here. Loading a patch and unloading it are the same transition with old and new exchanged.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType
+from typing import Any
+
+from pylivepatch.activeness.references import Version
+from pylivepatch.commit import MISSING
+from pylivepatch.ftrace.late import LateEntry
+from pylivepatch.ftrace.trampoline import Path, Template, adopt_slot, instantiate
+
+
+@dataclass(eq=False, slots=True)
+class Swap:
+    """One code object to another, on every function object that runs it.
+
+    ``template`` is the trampoline of the *old* body. ``functions`` are the known instances; one that is made while the
+    transition lasts comes to ``born``. ``nested`` are the functions that the old body makes and that change too.
+    ``everywhere`` says that functions found to run the old code take part, not only those listed.
+    """
+
+    name: str
+    old: Version
+    new: Version
+    template: Template
+    functions: list[FunctionType]
+    nested: list[tuple[Path, Swap]] = field(default_factory=list)
+    is_nested: bool = False
+    everywhere: bool = True
+    born: list[weakref.ref[FunctionType]] = field(default_factory=list)
+    trampolines: list[tuple[FunctionType, CodeType]] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Swap]:
+        """This one and all nested ones."""
+        yield self
+        for _, inner in self.nested:
+            yield from inner
+
+    @property
+    def module(self) -> str:
+        return self.name.partition(":")[0]
+
+
+@dataclass(eq=False, slots=True)
+class Switch:
+    """What a patch does to one function (``klp_func``): both versions, and trampolines for both directions."""
+
+    name: str
+    old: Version
+    new: Version
+    forward: Template
+    backward: Template
+    functions: list[weakref.ref[FunctionType]]
+    nested: list[tuple[Path, Path, Switch]] = field(default_factory=list)
+    is_nested: bool = False
+    everywhere: bool = True
+
+    def __iter__(self) -> Iterator[Switch]:
+        """This one and all nested ones."""
+        yield self
+        for _, _, inner in self.nested:
+            yield from inner
+
+    def live(self) -> list[FunctionType]:
+        """The function objects that are still there."""
+        return [f for r in self.functions if (f := r()) is not None]
+
+    def swap(self, *, forward: bool) -> Swap:
+        """The transition's view, from old to new or back."""
+        before, after = (self.old, self.new) if forward else (self.new, self.old)
+        functions = [f for f in self.live() if f.__code__ is before.code]
+        nested = [(o if forward else n, inner.swap(forward=forward)) for o, n, inner in self.nested]
+        template = self.forward if forward else self.backward
+        return Swap(
+            self.name, before, after, template, functions, nested, is_nested=self.is_nested, everywhere=self.everywhere
+        )
+
+    def remember(self, swap: Swap) -> None:
+        """Take over which functions were switched, for the way back."""
+        self.functions = [weakref.ref(f) for f in swap.functions] + list(swap.born)
+        for (_, _, inner), (_, inner_swap) in zip(self.nested, swap.nested, strict=True):
+            inner.remember(inner_swap)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A value to be bound at the switch: on a module's dict, a class or a function. ``MISSING`` for none.
+
+    ``old`` is what is there before; keeping it also keeps it alive over the switch, so that no ``__del__`` runs in it.
+    """
+
+    owner: Any
+    name: str
+    old: Any
+    new: Any
+    label: str
+
+    def current(self) -> Any:
+        if isinstance(self.owner, dict):
+            return self.owner.get(self.name, MISSING)
+        if isinstance(self.owner, type):
+            return vars(self.owner).get(self.name, MISSING)
+        return getattr(self.owner, self.name, MISSING)
+
+    def inverted(self) -> Attribute:
+        return Attribute(self.owner, self.name, self.new, self.old, self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A nested code object that has no counterpart: it must be idle, and without instances, at the switch."""
+
+    name: str
+    version: Version
+
+
+def build_trampoline(
+    swap: Swap,
+    function: FunctionType,
+    counter: list[int],
+    commit: Callable[[], None],
+    adopt: Callable[[Swap, FunctionType], None],
+) -> CodeType:
+    """The trampoline of ``swap`` for one function object."""
+
+    def made_new() -> FunctionType:
+        f = FunctionType(swap.new.code, function_globals, function_name, closure=closure)
+        f.__defaults__, f.__kwdefaults__ = defaults
+        return f
+
+    # Of the function only what a late call needs: a reference to it would be a cycle through a code object.
+    function_globals, function_name, closure = function.__globals__, function.__name__, function.__closure__
+    defaults = function.__defaults__, function.__kwdefaults__
+    values: dict[str, Any] = {
+        "counter": counter,
+        "commit": commit,
+        "late_entry": LateEntry(function, swap.old.code, made_new),
+        "scratch": [None],
+    }
+    for path, inner in swap.nested:
+        values[adopt_slot(path)] = _Adopter(adopt, inner)
+    return instantiate(swap.template, swap.old.code, values)
+
+
+class _Adopter:
+    """Told of each function that an old body makes while the transition lasts."""
+
+    __slots__ = ("_adopt", "_swap")
+
+    def __init__(self, adopt: Callable[[Swap, FunctionType], None], swap: Swap) -> None:
+        self._adopt = adopt
+        self._swap = swap
+
+    def __call__(self, function: FunctionType) -> None:
+        self._adopt(self._swap, function)
+
+
+__all__ = ["MISSING", "Attribute", "Guard", "Swap", "Switch", "build_trampoline"]
