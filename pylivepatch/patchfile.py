@@ -260,6 +260,7 @@ def _patch_in(manifest: Any, entries: dict[str, bytes], bad: Any) -> Patch:
             "update pylivepatch" if version > FORMAT else "build the patch again with this pylivepatch",
         )
     top = _Fields(manifest, "manifest.json", bad)
+    top.take("format", int)
     name, description = top.text("name"), top.text("description")
     requires, _ = top.text("requires_python"), top.text("built_by")
     modules = []

@@ -24,8 +24,7 @@ class Context:
 
     ``owner`` is the qualified name of the class whose body is compared (``""`` for the module); ``old_hidden`` and
     ``new_hidden`` are the names that its body binds. ``shape`` is what the class makes of its body;
-    ``peers`` are
-    the contexts of all modules, by import name.
+    ``peers`` are the contexts of all modules, by import name.
     """
 
     world: World

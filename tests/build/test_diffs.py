@@ -1,0 +1,219 @@
+"""Unified diffs: what applies, and what each diff that does not apply says."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from pylivepatch.build import build_from_diff, examine_diff
+from pylivepatch.errors import DiffError
+from pylivepatch.patch import Patch
+
+OLD = "def f(x):\n    a = 1\n    b = 2\n    return x\n\n\ndef g():\n    return 1\n"
+DIFF = """\
+--- a/pkg/mod.py
++++ b/pkg/mod.py
+@@ -1,4 +1,4 @@
+ def f(x):
+     a = 1
+     b = 2
+-    return x
++    return x + 1
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = tmp_path / "site"
+    (root / "pkg").mkdir(parents=True)
+    (root / "pkg" / "__init__.py").write_text("")
+    (root / "pkg" / "mod.py").write_text(OLD)
+    return root
+
+
+def built(diff: str | list[str], source: Path) -> Patch:
+    return build_from_diff(diff, source, name="fix")
+
+
+def new_source(diff: str | list[str], source: Path) -> str:
+    return built(diff, source).modules[0].new_source
+
+
+def test_a_git_diff_applies(source: Path) -> None:
+    head = "diff --git a/pkg/mod.py b/pkg/mod.py\nindex 123..456 100644\n"
+    patch = built(head + DIFF, source)
+    assert [(module.name, module.path) for module in patch.modules] == [("pkg.mod", "pkg/mod.py")]
+    assert patch.modules[0].old_source == OLD
+    assert patch.modules[0].new_source == OLD.replace("return x", "return x + 1")
+
+
+def test_a_plain_diff_with_time_stamps_applies(source: Path) -> None:
+    stamped = DIFF.replace("a/pkg/mod.py", "old/pkg/mod.py\t2024-01-02 03:04:05.000000000 +0000")
+    assert "return x + 1" in new_source(
+        stamped.replace("b/pkg/mod.py", "new/pkg/mod.py\t2024-01-02 03:04:06"), source
+    )
+
+
+def test_a_diff_without_prefixes_applies(source: Path) -> None:
+    assert "return x + 1" in new_source(DIFF.replace("a/", "").replace("b/", ""), source)
+
+
+def test_a_quilt_patch_applies(source: Path) -> None:
+    text = "Fix f.\n\nIndex: site/pkg/mod.py\n====\n" + DIFF.replace(
+        "a/pkg/mod.py", "site.orig/pkg/mod.py"
+    ).replace("b/pkg", "site/pkg")
+    assert "return x + 1" in new_source(text, source)
+
+
+def test_a_diff_of_a_checkout_applies_to_the_installed_package(source: Path) -> None:
+    diff = DIFF.replace("a/pkg", "a/src/pkg").replace("b/pkg", "b/src/pkg")
+    assert built(diff, source / "pkg").modules[0].name == "pkg.mod"
+
+
+def test_what_a_diff_changes_outside_the_source_is_told(source: Path) -> None:
+    diff = DIFF + "--- a/tests/test_mod.py\n+++ b/tests/test_mod.py\n@@ -1 +1 @@\n-x\n+y\n"
+    result = examine_diff(diff, source, name="fix")
+    assert result.outcome == "built"
+    assert [(finding.code, finding.file) for finding in result.changes if not finding.carried] == [
+        ("PLP223", "tests/test_mod.py")
+    ]
+
+
+def test_several_diffs_apply_in_order(source: Path, tmp_path: Path) -> None:
+    second = DIFF.replace("-    return x\n", "-    return x + 1\n").replace(
+        "+    return x + 1\n", "+    return x + 2\n"
+    )
+    (tmp_path / "second.patch").write_text(second)
+    assert "return x + 2" in new_source([DIFF, str(tmp_path / "second.patch")], source)
+
+
+def test_a_hunk_that_moved_applies_and_is_told(source: Path) -> None:
+    path = source / "pkg" / "mod.py"
+    path.write_text("# a\n# b\n" + OLD)
+    result = examine_diff(DIFF, source, name="fix")
+    assert result.patch is not None
+    assert [finding.message for finding in result.changes if finding.code == "PLP225"] == [
+        "hunk 1 (the diff:3) applied 2 lines below where it says"
+    ]
+
+
+def test_hunks_after_one_another_keep_count_of_lines(source: Path) -> None:
+    after = OLD.replace("    a = 1\n", "").replace("return 1", "return 2")
+    lines = difflib.unified_diff(
+        OLD.splitlines(True), after.splitlines(True), "a/pkg/mod.py", "b/pkg/mod.py", n=0
+    )
+    assert new_source("".join(lines), source) == after
+
+
+def test_a_file_without_a_newline_at_its_end(source: Path) -> None:
+    (source / "pkg" / "mod.py").write_text("def f():\n    return 1")
+    diff = (
+        "--- a/pkg/mod.py\n+++ b/pkg/mod.py\n@@ -1,2 +1,2 @@\n def f():\n-    return 1\n\\ No newline at end of file\n"
+        "+    return 2\n\\ No newline at end of file\n"
+    )
+    assert new_source(diff, source) == "def f():\n    return 2"
+
+
+def test_a_file_with_windows_line_ends(source: Path) -> None:
+    (source / "pkg" / "mod.py").write_bytes(OLD.replace("\n", "\r\n").encode())
+    assert new_source(DIFF, source) == OLD.replace("return x", "return x + 1")
+    assert new_source(DIFF.replace("\n", "\r\n"), source) == OLD.replace("return x", "return x + 1")
+
+
+def test_a_new_file_is_refused_as_a_new_module(source: Path) -> None:
+    diff = "diff --git a/pkg/new.py b/pkg/new.py\nnew file mode 100644\n--- /dev/null\n+++ b/pkg/new.py\n@@ -0,0 +1 @@\n+x = 1\n"
+    result = examine_diff(diff, source, name="fix")
+    assert [(finding.code, finding.file) for finding in result.refusals] == [("PLP281", "pkg/new.py")]
+
+
+def test_a_rename_is_a_new_module_and_one_that_nobody_imports(source: Path) -> None:
+    diff = "diff --git a/pkg/mod.py b/pkg/other.py\nsimilarity index 100%\nrename from pkg/mod.py\nrename to pkg/other.py\n"
+    result = examine_diff(diff, source, name="fix")
+    assert [(finding.code, finding.file) for finding in (*result.changes, *result.refusals)] == [
+        ("PLP222", "pkg/mod.py"),
+        ("PLP281", "pkg/other.py"),
+    ]
+
+
+def test_a_binary_file_is_refused(source: Path) -> None:
+    (source / "pkg" / "data.bin").write_bytes(b"\0\1")
+    diff = "diff --git a/pkg/data.bin b/pkg/data.bin\nindex 1..2\nBinary files a/pkg/data.bin and b/pkg/data.bin differ\n"
+    result = examine_diff(diff, source, name="fix")
+    assert [finding.code for finding in result.refusals] == ["PLP283"]
+
+
+def test_a_quoted_path_is_read_as_git_writes_it(source: Path) -> None:
+    (source / "pkg" / "ä.py").write_text(OLD)
+    diff = DIFF.replace("a/pkg/mod.py", '"a/pkg/\\303\\244.py"').replace(
+        "b/pkg/mod.py", '"b/pkg/\\303\\244.py"'
+    )
+    assert built(diff, source).modules[0].name == "pkg.ä"
+
+
+HEAD = "--- a/pkg/mod.py\n+++ b/pkg/mod.py\n"
+BROKEN = {
+    "no diff at all": ("hello\nworld\n", "holds no unified diff"),
+    "empty": ("", "holds no unified diff"),
+    "a context diff": ("*** a/pkg/mod.py\n--- b/pkg/mod.py\n***************\n", "context diff"),
+    "other context": (
+        DIFF.replace("b = 2", "b = 3"),
+        "hunk 1 does not apply to pkg/mod.py at line 1: line 3",
+    ),
+    "applied already": (
+        DIFF.replace("-    return x\n+    return x + 1", "-    return y\n+    return x"),
+        "applied",
+    ),
+    "cut off": (DIFF.rpartition("-")[0], "hunk 1 of b/pkg/mod.py is cut off"),
+    "wrong counts": (DIFF.replace("-1,4 +1,4", "-1,3 +1,4"), "announces 3 old and 4 new lines"),
+    "an odd line": (HEAD + "@@ -1,2 +1,2 @@\n def f(x):\n*    a = 1\n", "starts with '*'"),
+    "a header alone": (HEAD, "no hunk"),
+    "a hunk alone": ("@@ -1,2 +1,2 @@\n x\n", "without a file's header"),
+    "a bad hunk header": (HEAD + "@@ -x +y @@\n", "header that cannot be read"),
+    "an unknown file": (DIFF.replace("mod.py", "none.py"), "none of the diff's files is in the source"),
+    "one unknown file": (
+        DIFF + DIFF.replace("mod.py", "none.py"),
+        "a/pkg/none.py, which is not in the source",
+    ),
+    "a path that climbs out": (
+        "--- /dev/null\n+++ b/../../evil.py\n@@ -0,0 +1 @@\n+x\n",
+        "leads out of the source folder",
+    ),
+    "a file that exists": ("--- /dev/null\n+++ b/pkg/mod.py\n@@ -0,0 +1 @@\n+x\n", "exists already"),
+    "beyond the end": (HEAD + "@@ -90,0 +91 @@\n+x\n", "it inserts at line 91, and the file has 8 lines"),
+    "an end that is none": (
+        HEAD + "@@ -1,2 +1,2 @@\n def f(x):\n-    a = 1\n\\ No newline at end of file\n+    a = 2\n",
+        "ends here without a newline, and it does not",
+    ),
+    "only in one folder": ("Only in new/pkg: x.py\n", "diff -ruN"),
+    "a removal of unknown lines": (
+        "--- a/pkg/mod.py\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-def f(x):\n-    a = 1\n",
+        "has lines that the diff does not know",
+    ),
+    "python as binary": ("Binary files a/pkg/mod.py and b/pkg/mod.py differ\n", "as a binary file"),
+}
+
+
+@pytest.mark.parametrize("title", BROKEN)
+def test_a_broken_diff_says_what_is_wrong_with_it(title: str, source: Path, tmp_path: Path) -> None:
+    text, message = BROKEN[title]
+    path = tmp_path / "fix.patch"
+    path.write_text(text)
+    with pytest.raises(DiffError) as caught:
+        examine_diff(path, source, name="fix")
+    assert message in str(caught.value)
+    assert "fix.patch" in caught.value.where
+
+
+def test_lines_that_stand_in_several_places_are_not_guessed(source: Path) -> None:
+    (source / "pkg" / "mod.py").write_text("# x\n" + "def f():\n    return 1\n" * 3)
+    diff = HEAD + "@@ -1,2 +1,2 @@\n def f():\n-    return 1\n+    return 2\n"
+    with pytest.raises(DiffError, match=r"several places \(lines 2, 4, 6\)"):
+        examine_diff(diff, source, name="fix")
+
+
+def test_a_misfit_gives_its_place_as_data(source: Path) -> None:
+    with pytest.raises(DiffError) as caught:
+        examine_diff(DIFF.replace("b = 2", "b = 3"), source, name="fix")
+    assert caught.value.details == {"file": "pkg/mod.py", "hunk": 1, "line": 1, "diff_line": 3}
