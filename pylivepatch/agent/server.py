@@ -244,7 +244,7 @@ class Agent:
                 self._answer(client)
 
     def _tidy(self, listener: int) -> None:
-        """Let go of clients that went or wait no longer, and tell ``poll`` what to wait for with the others."""
+        """Drop clients that went or wait no longer, and tell ``poll`` what to wait for with the others."""
         for descriptor, client in list(self._clients.items()):
             if not client.closed and client.out_of_patience:
                 client.close()

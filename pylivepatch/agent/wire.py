@@ -169,5 +169,5 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def dumps(value: Any) -> bytes:
-    """JSON and a line end. What JSON has no word for is written as its ``repr``: no answer fails on a detail."""
+    """JSON and a line end. What JSON has no word for is written as its ``repr``."""
     return json.dumps(value, default=repr).encode() + b"\n"

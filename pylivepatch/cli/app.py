@@ -1,0 +1,158 @@
+"""The commands and their options. What each does is in its own module."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from pylivepatch.cli import build as build_command
+from pylivepatch.cli import demo as demo_command
+from pylivepatch.cli import info as info_command
+from pylivepatch.cli import process
+from pylivepatch.cli.output import Output
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_PASS_THROUGH = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+def _json(function: Function) -> Function:
+    return click.option("--json", "json", is_flag=True, help="Print one JSON object and nothing else.")(
+        function
+    )
+
+
+def _target(function: Function) -> Function:
+    function = click.option(
+        "--socket", metavar="PATH", help="The agent's socket, where --pid does not find it."
+    )(function)
+    return click.option("--pid", type=click.IntRange(min=1), metavar="PID", help="The process.")(function)
+
+
+def _transition(function: Function) -> Function:
+    deep = "Search the heap where functions cannot be found otherwise."
+    function = click.option("--deep", is_flag=True, help=deep)(function)
+    wait = "Seconds to wait for those inside old functions, before all is taken back."
+    limit = click.FloatRange(min=0, min_open=True, max=86400)
+    return click.option("--timeout", type=limit, default=15.0, show_default=True, metavar="S", help=wait)(
+        function
+    )
+
+
+def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(f"pylivepatch {importlib.metadata.version('pylivepatch')}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def app() -> None:
+    """Live patching for running Python processes."""
+
+
+@app.command()
+@click.option("--dist", nargs=3, metavar="NAME OLD NEW", help="Two releases of a distribution.")
+@click.option(
+    "--diff", multiple=True, metavar="FILE", help="A unified diff against --source; several in order."
+)
+@click.option("--source", metavar="DIR", help="The tree that the diff is against.")
+@click.option("--from", "old", metavar="OLD", help="The old source: a folder or a file.")
+@click.option("--to", "new", metavar="NEW", help="The new source.")
+@click.option("-o", "--output", metavar="FILE", help="The patch file to write.  [default: NAME.plp]")
+@click.option("--name", help="The patch's name.  [default: from the output file]")
+@click.option("--description", default="", help="What the patch is for.")
+@_json
+@click.pass_context
+def build(context: click.Context, /, json: bool, **options: Any) -> None:
+    """Build a patch file from two releases, a diff, or two source trees.
+
+    Exit status: 0 built, 1 error, 2 refused (some difference cannot be patched safely), 3 nothing changed.
+    """
+    context.exit(build_command.build(Output(json=json), build_command.Options(**options)))
+
+
+@app.command()
+@click.argument("file")
+@_json
+def info(file: str, json: bool) -> None:
+    """Show what is in a patch file."""
+    info_command.info(Output(json=json), file)
+
+
+@app.command()
+@click.argument("file")
+@_target
+@_transition
+@_json
+def load(file: str, pid: int | None, socket: str | None, timeout: float, deep: bool, json: bool) -> None:
+    """Load a patch file into a running process."""
+    process.load(Output(json=json), process.target(pid, socket), file, timeout=timeout, deep=deep)
+
+
+@app.command()
+@click.argument("name")
+@_target
+@_transition
+@_json
+def unload(name: str, pid: int | None, socket: str | None, timeout: float, deep: bool, json: bool) -> None:
+    """Take a patch out of a running process again."""
+    process.unload(Output(json=json), process.target(pid, socket), name, timeout=timeout, deep=deep)
+
+
+@app.command("list")
+@_target
+@_json
+def list_(pid: int | None, socket: str | None, json: bool) -> None:
+    """List the patches of a process, or every process with an agent."""
+    if pid is None and socket is None:
+        process.list_agents(Output(json=json))
+    else:
+        process.list_patches(Output(json=json), process.target(pid, socket))
+
+
+@app.command()
+@_target
+@_json
+def status(pid: int | None, socket: str | None, json: bool) -> None:
+    """Show the transition under way in a process: its stage, its counter, who holds it."""
+    process.status(Output(json=json), process.target(pid, socket))
+
+
+@app.command(context_settings=_PASS_THROUGH, options_metavar="[--json]")
+@_json
+@click.argument(
+    "program", nargs=-1, type=click.UNPROCESSED, metavar="[-m MODULE | -c CODE | SCRIPT] [ARGUMENT]..."
+)
+def run(program: tuple[str, ...], json: bool) -> None:
+    """Run a Python program with an agent in it.
+
+    The program is run as Python itself runs it. Its output and exit status are its own; --json is for
+    errors before it begins.
+    """
+    from pylivepatch.agent import run as runner
+
+    runner.run(program)
+
+
+@app.command(context_settings=_PASS_THROUGH)
+@_json
+@click.argument("name", required=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def demo(name: str | None, arguments: tuple[str, ...], json: bool) -> None:
+    """Run a demo; without a name, list them. Ends with the demo's exit status."""
+    demo_command.demo(Output(json=json), name, list(arguments))
+
+
+app.params.append(
+    click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_version,
+        help="Show the version.",
+    )
+)

@@ -1,0 +1,171 @@
+"""The commands that talk to a process: load, unload, list, status."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from pylivepatch.agent.client import Client, OnEvent, agents
+from pylivepatch.cli.output import Output, holders, seconds
+from pylivepatch.cli.progress import Progress
+from pylivepatch.errors import LivePatchError
+
+INTERRUPTED = 130
+
+
+def target(pid: int | None, socket: str | None) -> Client:
+    """The agent that the options name. Raises ``click.UsageError`` unless exactly one of them is given."""
+    if (pid is None) == (socket is None):
+        raise click.UsageError("name the process with --pid PID, or its agent with --socket PATH")
+    return Client(pid, path=socket)
+
+
+def load(out: Output, client: Client, file: str, *, timeout: float, deep: bool) -> None:
+    """Load a patch file, show its stages, say how it went."""
+
+    def work(on_event: OnEvent) -> dict[str, Any]:
+        return client.load(file, timeout=timeout, deep=deep, on_event=on_event)
+
+    _switch(out, client, "load", file, timeout, work)
+
+
+def unload(out: Output, client: Client, name: str, *, timeout: float, deep: bool) -> None:
+    """Unload a patch, show the stages, say how it went."""
+
+    def work(on_event: OnEvent) -> dict[str, Any]:
+        return client.unload(name, timeout=timeout, deep=deep, on_event=on_event)
+
+    _switch(out, client, "unload", name, timeout, work)
+
+
+def _switch(
+    out: Output,
+    client: Client,
+    action: str,
+    what: str,
+    timeout: float,
+    work: Callable[[OnEvent], dict[str, Any]],
+) -> None:
+    progress = Progress(out)
+    try:
+        with progress:
+            report = work(progress.on_event)
+    except KeyboardInterrupt:
+        _interrupted(out, client, action, what, timeout)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    out.object({"pid": client.pid or client.info().get("pid"), **report})
+    tell_report(out, report)
+
+
+def _interrupted(out: Output, client: Client, action: str, what: str, timeout: float) -> None:
+    """The wait was given up. The process goes on by itself: say with what."""
+    option = f"--pid {client.pid}" if client.pid is not None else f"--socket {shlex.quote(client.path)}"
+    try:
+        state = client.status()
+    except LivePatchError as error:
+        out.interrupted(f"Interrupted. What the process is at cannot be told: {error.message}")
+        return
+    if work := state.get("work"):
+        stage = (state.get("transition") or {}).get("stage", "prepare")
+        message = (
+            f"Interrupted, but the {work['action']} of {work['patch'] or what} goes on in the process (stage "
+            f"{stage}): it will be complete, or taken back, within {timeout:g} s. "
+            f"`pylivepatch status {option}` tells which."
+        )
+    elif (last := state.get("last")) and last.get("action") == action and "result" in last:
+        message = f"Interrupted, after the {action} of {last['patch']} was complete."
+    else:
+        message = (
+            f"Interrupted. No transition is under way; `pylivepatch list {option}` shows what is applied."
+        )
+    out.interrupted(message, **state)
+
+
+def tell_report(out: Output, report: Mapping[str, Any]) -> None:
+    """What switched, how long it took, how long anyone stood."""
+    verb = "Loaded" if report.get("action") == "load" else "Unloaded"
+    stages = report.get("stages") or {}
+    out.say(f"{verb} {report.get('patch')} in {seconds(float(report.get('duration') or 0))}")
+    switched = [["function", name] for name in report.get("functions") or []]
+    switched += [["attribute", name] for name in report.get("attributes") or []]
+    switched += [["waiting for import", name] for name in report.get("waiting") or []]
+    out.table("", ["switched", ""], switched)
+    out.table("", ["stage", "took"], [[name, seconds(float(took))] for name, took in stages.items()])
+    if (hold := report.get("longest_hold")) is not None:
+        out.say(f"Longest moment that anyone stood: {seconds(float(hold))}")
+
+
+def list_patches(out: Output, client: Client) -> None:
+    """The stack of one process, oldest first."""
+    patches = client.patches()
+    out.object({"pid": client.pid or client.info().get("pid"), "patches": patches})
+    if not patches:
+        out.say("no patch is applied")
+        return
+    out.table("", ["patch", "since", "changes", "description"], [_patch_row(patch) for patch in patches])
+
+
+def _patch_row(patch: Mapping[str, Any]) -> list[str]:
+    since = datetime.datetime.fromtimestamp(float(patch.get("applied_at") or 0)).strftime("%Y-%m-%d %H:%M:%S")
+    changes = [*(patch.get("functions") or []), *(patch.get("attributes") or [])]
+    changes += [f"{name} (waits for its import)" for name in patch.get("waiting") or []]
+    changes += [f"{name} (failed: {why})" for name, why in (patch.get("failed") or {}).items()]
+    return [str(patch.get("name")), since, "\n".join(changes), str(patch.get("description") or "")]
+
+
+def list_agents(out: Output) -> None:
+    """Every process of this user that has an agent; one that does not answer is named, with the reason."""
+    found: list[dict[str, Any]] = []
+    for client in agents():
+        entry: dict[str, Any] = {"socket": client.path}
+        try:
+            entry |= client.info()
+            entry["patches"] = [patch.get("name") for patch in client.patches()]
+        except LivePatchError as error:
+            entry["error"] = error.as_dict()
+        found.append(entry)
+    out.object({"agents": found})
+    if not found:
+        out.say("no process of this user has an agent")
+        return
+    rows = []
+    for entry in found:
+        if "error" in entry:
+            rows.append(["?", "", f"{entry['socket']}: {entry['error']['message']}", ""])
+        else:
+            command = shlex.join(entry.get("argv") or [])
+            rows.append([str(entry["pid"]), str(entry["python"]), command, ", ".join(entry["patches"])])
+    out.table("", ["pid", "python", "command", "patches"], rows)
+
+
+def status(out: Output, client: Client) -> None:
+    """The transition under way, or how the last one ended."""
+    state = client.status()
+    out.object({"pid": client.pid or client.info().get("pid"), **state})
+    transition, last = state.get("transition"), state.get("last")
+    if transition:
+        rows = [[key, str(transition.get(key))] for key in ("patch", "action", "stage", "counter")]
+        if transition.get("since"):
+            with contextlib.suppress(TypeError, ValueError):
+                at = datetime.datetime.fromtimestamp(float(transition["since"]))
+                rows.append(["since", at.strftime("%Y-%m-%d %H:%M:%S")])
+        rows.append(["functions", "\n".join(transition.get("functions") or [])])
+        out.table("", ["transition", ""], rows)
+        if transition.get("holders"):
+            out.console.print(holders(transition["holders"]))
+    elif work := state.get("work"):
+        out.say(f"preparing: {work['action']} of {work['patch']}")
+    else:
+        out.say("no transition is under way")
+    if last:
+        how = (
+            "complete"
+            if "result" in last
+            else f"refused: {last['error'].get('code')} {last['error'].get('message')}"
+        )
+        out.say(f"last: {last['action']} of {last['patch']}: {how}")
