@@ -1,10 +1,8 @@
 """The patch file, ``.plp``: writing one, and reading one that nobody vouches for.
 
-A zip of a readable ``manifest.json`` and of the old and new source of each module. Reading executes nothing:
-it checks
-the container first (kind, sizes, names), then the manifest field by field, then the sources against their
-hashes.
-Equal patches give equal bytes. ``docs/patch-file.md`` describes the format.
+A zip of a readable ``manifest.json`` and of the old and new source of each module. Reading executes
+nothing: it checks the container first (kind, sizes, names), then the manifest field by field, then the
+sources against their hashes. Equal patches give equal bytes. ``docs/patch-file.md`` describes the format.
 """
 
 from __future__ import annotations
@@ -54,8 +52,7 @@ def write(patch: Patch, path: str | os.PathLike[str]) -> None:
     """Write ``patch`` to ``path``, whole or not at all.
 
     Raises ``PatchFileError`` for a patch that a file cannot hold (one with live functions), and where the
-    file
-    cannot be written.
+    file cannot be written.
     """
     data = dump(patch)
     target = Path(path)
@@ -78,7 +75,8 @@ def write(patch: Patch, path: str | os.PathLike[str]) -> None:
 
 def read(path: str | os.PathLike[str]) -> Patch:
     """The patch in the file ``path``. Raises ``PatchFileError`` for whatever is wrong with it; executes
-    nothing."""
+    nothing.
+    """
     where = os.fspath(path)
     try:
         with open(path, "rb") as file:

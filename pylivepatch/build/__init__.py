@@ -1,10 +1,9 @@
 """Building a patch from source: two trees, a diff, or two releases.
 
 Nothing of the source is executed. The steps: read the trees (``tree``), parse every module (``source``),
-pair their
-definitions (``definitions``, ``scope``), decide each difference (``functions``, ``values``, ``imports``,
-with what the
-other modules make of it in ``world`` and ``uses``), and say what came of it (``findings``, ``codes``).
+pair their definitions (``definitions``, ``scope``), decide each difference (``functions``, ``values``,
+``imports``, with what the other modules make of it in ``world`` and ``uses``), and say what came of it
+(``findings``, ``codes``).
 
 ``build_*`` gives a patch or raises; ``examine_*`` gives everything that was found, refused or not.
 """

@@ -1,8 +1,7 @@
 """Applying unified diffs to a tree in memory.
 
 A hunk applies where its lines stand, all of them: at the line it names, or, when they moved, at the one
-other place
-where they stand (told as a finding). There is no fuzz: a hunk whose context differs is refused.
+other place where they stand (told as a finding). There is no fuzz: a hunk whose context differs is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ def apply_diffs(
     diffs: Iterable[tuple[str, bytes]], tree: Mapping[str, bytes], root: str
 ) -> tuple[dict[str, bytes], list[Finding]]:
     """The tree after all the diffs (title, text), and notes on what did not go as written. Raises
-    ``DiffError``."""
+    ``DiffError``.
+    """
     patched = dict(tree)
     report = Report("", "")
     for title, text in diffs:
@@ -41,8 +41,9 @@ def _stripped(path: str, strip: int) -> str:
 
 
 def _strip_level(files: list[FileDiff], tree: Mapping[str, bytes], root: str, title: str) -> int:
-    """How many leading folders of the diff's names the tree does not have (``patch -p``): one number for the
-    whole diff."""
+    """How many leading folders of the diff's names the tree does not have (``patch -p``): one number for
+    the whole diff.
+    """
     paths = [(file.old, file.new) for file in files if file.old != NOWHERE]
     if not paths:
         prefixed = all(file.new.startswith("b/") for file in files)

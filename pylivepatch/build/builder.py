@@ -43,8 +43,7 @@ def examine_diff(
     """Apply unified diffs to the tree ``source`` (in memory), and compare.
 
     ``diff`` is the text of a diff, or the path of one, or several of either, applied in order. Raises
-    ``DiffError``
-    where one does not apply, and what :func:`examine` raises.
+    ``DiffError`` where one does not apply, and what :func:`examine` raises.
     """
     _check_name(name)
     root = Path(source)

@@ -20,14 +20,21 @@ def compare_trees(
     old: Mapping[str, File], new: Mapping[str, File]
 ) -> tuple[tuple[ModulePatch, ...], tuple[Finding, ...]]:
     """Compare two trees file by file. Raises ``SourceError`` for a changed file that cannot be read or
-    parsed."""
+    parsed.
+    """
     files = _compare_files(old, new)
     changed = [
         path for path in old if path in new and old[path].data != new[path].data and _is_module(new[path])
     ]
     if not changed:
         return (), tuple(files.findings)
-    world = World(_sources(old, changed), _sources(new, changed))
+    before_all = _sources(old, changed)
+    shared = {
+        path: before_all[file.module]
+        for path, file in new.items()
+        if path in old and old[path].data == file.data and file.module in before_all
+    }
+    world = World(before_all, _sources(new, changed, shared))
     contexts: dict[str, Context] = {}
     for name in [name for name in world.old.modules if name in world.new.modules]:
         before, after = world.old.modules[name], world.new.modules[name]
@@ -61,12 +68,18 @@ def _is_module(file: File) -> bool:
     return file.is_python and bool(file.module) and not file.outside
 
 
-def _sources(tree: Mapping[str, File], changed: list[str]) -> dict[str, Source]:
-    """Every module of a tree. One that did not change and cannot be read is none of ours to complain
-    about."""
+def _sources(
+    tree: Mapping[str, File], changed: list[str], shared: Mapping[str, Source] | None = None
+) -> dict[str, Source]:
+    """Every module of a tree; ``shared`` are those that the other version has too. One that did not change
+    and cannot be read is none of ours to complain about.
+    """
     found = {}
     for path, file in sorted(tree.items()):
         if not _is_module(file):
+            continue
+        if shared and path in shared:
+            found[file.module] = shared[path]
             continue
         try:
             found[file.module] = Source(file.module, path, decode(file.data, path), file.is_package)

@@ -1,5 +1,4 @@
-"""What every comparison of one module shares: both sources, both worlds, the report and the changes so
-far."""
+"""What every comparison of one module shares: both versions, the report and the changes so far."""
 
 from __future__ import annotations
 
@@ -22,9 +21,9 @@ class Ambiguous(Exception):
 class Context:
     """One module's comparison, in one of its scopes.
 
-    ``owner`` is the qualified name of the class whose body is compared (``""`` for the module); ``old_hidden`` and
-    ``new_hidden`` are the names that its body binds. ``shape`` is what the class makes of its body;
-    ``peers`` are the contexts of all modules, by import name.
+    ``owner`` is the qualified name of the class whose body is compared (``""`` for the module);
+    ``old_hidden`` and ``new_hidden`` are the names that its body binds, and ``shape`` is what the class
+    makes of it. ``peers`` are the contexts of all modules, by import name.
     """
 
     world: World

@@ -255,7 +255,8 @@ def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> No
 
 def _refuse_alternatives(context: Context, pairs: list[tuple[Item, Item]], changed: int) -> None:
     """Of definitions under different conditions one is live; a patch that changes several finds the others
-    missing."""
+    missing.
+    """
     if changed < 2 or len({now.guard for _, now in pairs}) < 2:
         return
     was, now = pairs[-1]
@@ -271,7 +272,8 @@ def _refuse_alternatives(context: Context, pairs: list[tuple[Item, Item]], chang
 
 def _pair(old: list[Item], new: list[Item]) -> tuple[list[tuple[Item, Item]], list[Item], list[Item]]:
     """Functions of one name, paired by decorators and condition, in order; then what is left over, if it is
-    clear."""
+    clear.
+    """
     if len(old) == len(new) == 1:
         return [(old[0], new[0])], [], []
     pairs: list[tuple[Item, Item]] = []

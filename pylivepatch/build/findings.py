@@ -15,12 +15,9 @@ class Finding:
     """One difference between the old and the new source, and what becomes of it.
 
     ``verdict`` (the key ``class`` in JSON) is ``applied`` or ``refused``. ``carried`` is false for an
-    applied finding that
-    the patch has nothing to do for, such as a changed type stub. ``old_line`` and ``new_line`` are 0 where
-    there is
-    none. ``difference`` is the first point where the two differ; ``nested`` names the changed functions
-    inside a
-    function (``f.<locals>.g``).
+    applied finding that the patch has nothing to do for, such as a changed type stub. ``old_line`` and
+    ``new_line`` are 0 where there is none. ``difference`` is the first point where the two differ;
+    ``nested`` names the changed functions inside a function (``f.<locals>.g``).
     """
 
     code: str

@@ -1,8 +1,8 @@
 """A function in both versions, or a new one: what of it changed, and whether a running process can follow.
 
 A change of the body, of parameters, defaults, annotations or the docstring moves with the code. A change of
-what was
-done once, when the ``def`` ran (decorators, the kind of function), cannot be done again on a live function.
+what was done once, when the ``def`` ran (decorators, the kind of function), cannot be done again on a live
+function.
 """
 
 from __future__ import annotations
@@ -256,7 +256,8 @@ def keyword_defaults(context: Context, node: FunctionNode) -> str:
 
 def annotations_display(context: Context, uses: Uses, node: FunctionNode) -> str:
     """``__annotations__`` as a dict display: of strings where the module has ``from __future__ import
-    annotations``."""
+    annotations``.
+    """
     entries = []
     for name, annotation in annotations_of(node).items():
         text = ast.unparse(annotation)
@@ -404,7 +405,8 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
 
 def _check_import_time_calls(context: Context, new: Item, old_code: CodeType, new_code: CodeType) -> bool:
     """Whether the function's change reaches everything: what it gave at import stays as the old one made
-    it."""
+    it.
+    """
     if context.owner:
         return True
     symbol, whole = context.symbol(new.name), True

@@ -1,8 +1,7 @@
 """What the names of a module stand for, and which expressions may be evaluated in it without side effects.
 
 Names are followed through the module's own import statements to a dotted name (``wraps`` →
-``functools.wraps``);
-nothing is imported to find out.
+``functools.wraps``); nothing is imported to find out.
 """
 
 from __future__ import annotations
@@ -114,7 +113,8 @@ class Names:
 
     def dotted(self, node: ast.expr) -> str:
         """``functools.wraps`` for ``wraps`` or ``functools.wraps`` or ``f.wraps``; ``""`` for what is no
-        dotted name."""
+        dotted name.
+        """
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.insert(0, node.attr)
@@ -185,7 +185,8 @@ class Unsafe(Exception):
 def check_expression(
     node: ast.expr, names: Names, *, hidden: Collection[str] = (), fresh: bool = False, class_name: str = ""
 ) -> None:
-    """Raise :class:`Unsafe` unless ``node`` can be evaluated in the module's namespace without side effects.
+    """Raise :class:`Unsafe` unless ``node`` can be evaluated in the module's namespace without side
+    effects.
 
     ``hidden`` are names of the class body that the expression stands in: they mean something else there.
     ``fresh`` allows calls that make an object with an identity of its own. In a class, private names are

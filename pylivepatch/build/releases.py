@@ -80,7 +80,8 @@ def _failed(release: str, said: str) -> ReleaseError:
 
 def read_wheel(path: Path, release: str) -> dict[str, bytes]:
     """What a wheel installs, by path below ``site-packages``; its metadata is left out. Raises
-    ``ReleaseError``."""
+    ``ReleaseError``.
+    """
     found: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(path) as wheel:

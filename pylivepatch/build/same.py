@@ -1,9 +1,9 @@
 """Whether two pieces of source mean the same: their syntax trees, and the code they compile to, without
 positions.
 
-Equal trees are equal code; the other way round, trees that differ may still compile to the same (``1 + 1``
-and ``2``, an
-annotation of a local variable), and then nothing that executes has changed.
+Equal trees are equal code; the other way round, trees that differ may still compile to the same
+(``not a in b`` and ``a not in b``, an annotation of a local variable), and then nothing that executes
+has changed.
 """
 
 from __future__ import annotations

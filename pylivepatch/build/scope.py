@@ -1,10 +1,9 @@
 """What a module's or a class's body defines: its statements taken apart into items that can be paired by
 name.
 
-``if``, ``try`` and ``with`` at this level are opened: what they hold becomes items that know their conditions
-(``guard``), and the statement's own skeleton becomes an item of code. Loops and ``match`` stay whole: what
-they define
-exists any number of times.
+``if``, ``try`` and ``with`` at this level are opened: what they hold becomes items that know their
+conditions (``guard``), and the statement's own skeleton becomes an item of code. Loops and ``match`` stay
+whole: what they define exists any number of times.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One source file: decoding, parsing and compiling it without executing any of it.
 
 Whatever a file may hold (null bytes, a wrong coding cookie, syntax of another Python, nesting that is too
-deep)
-ends in a ``SourceError`` that names the file and, where there is one, the line.
+deep) ends in a ``SourceError`` that names the file and, where there is one, the line.
 """
 
 from __future__ import annotations
@@ -35,7 +34,8 @@ class Source:
     @cached_property
     def codes(self) -> dict[tuple[str, int], list[CodeType]]:
         """``(co_qualname, co_firstlineno)`` → the code objects of that name and line, in pre-order of
-        ``co_consts``."""
+        ``co_consts``.
+        """
         return index_codes(_compile(self.tree, self.path, 0))
 
     @cached_property

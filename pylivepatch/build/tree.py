@@ -2,12 +2,10 @@
 other files.
 
 A tree is a folder of packages, a package's own folder, a checkout with ``src/``, or one file. Nothing is
-executed or
-imported; a folder with ``__init__.py`` is a package whose name counts, also when it is the tree's root, and
-a folder
-without one below the root is a namespace package. In a checkout (a root with ``pyproject.toml`` or
-``setup.py``), what
-is not installed (tests, documentation, the build's own scripts) is outside: told, but no part of a patch.
+executed or imported; a folder with ``__init__.py`` is a package whose name counts, also when it is the
+tree's root, and a folder without one below the root is a namespace package. In a checkout (a root with
+``pyproject.toml`` or ``setup.py``), what is not installed (tests, documentation, the build's own scripts)
+is outside: told, but no part of a patch.
 """
 
 from __future__ import annotations
@@ -99,8 +97,7 @@ def read_raw(root: Path) -> dict[str, bytes]:
 
 
 def package_prefix(folder: Path) -> tuple[str, ...]:
-    """The names of the packages that ``folder`` is, or is in: ``("django", "http")`` for
-    ``…/django/http``."""
+    """The names of the packages that ``folder`` is, or is in: ``("django", "http")`` for ``…/django/http``."""
     names: list[str] = []
     folder = folder.resolve()
     while (folder / "__init__.py").is_file() and folder.name:

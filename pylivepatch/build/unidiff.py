@@ -20,8 +20,7 @@ class Hunk:
     """One hunk: the lines that must be there (``old``) and what they become (``new``), without line ends.
 
     ``line`` is the hunk's line in the diff. ``old_ends`` and ``new_ends`` say whether the last line of a
-    side ends in a
-    newline.
+    side ends in a newline.
     """
 
     number: int
@@ -37,7 +36,8 @@ class Hunk:
 @dataclass(slots=True)
 class FileDiff:
     """What a diff says about one file. ``old`` and ``new`` are the paths as written, ``/dev/null`` for
-    none."""
+    none.
+    """
 
     old: str
     new: str

@@ -1,11 +1,9 @@
 """What a module does while it is imported, and which names it mentions at all.
 
 A live patch changes a name; what was computed from it while the module was imported stays as it was. So a
-changed
-value is safe only where no import-time code read it, and a changed function only where no import-time value
-came from
-it. Function and lambda bodies are not import-time code; decorators, defaults, annotations and class bodies
-are.
+changed value is safe only where no import-time code read it, and a changed function only where no
+import-time value came from it. Function and lambda bodies are not import-time code; decorators, defaults,
+annotations and class bodies are.
 """
 
 from __future__ import annotations
@@ -26,7 +24,8 @@ _GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBAL
 @dataclass(frozen=True, slots=True)
 class Evaluated:
     """An expression that runs while the module is imported. ``role`` says for what, ``owner`` for which
-    definition."""
+    definition.
+    """
 
     owner: str
     role: str
@@ -96,7 +95,8 @@ class Uses:
     @cached_property
     def rebound(self) -> dict[str, int]:
         """Names that some function declares ``global``, or that other code than a plain assignment binds →
-        line."""
+        line.
+        """
         found: dict[str, int] = {}
         for node in ast.walk(self.source.tree):
             if isinstance(node, ast.Global):

@@ -1,8 +1,8 @@
 """Module constants and class attributes: which changes of a value a running process can follow.
 
 A name is rebound; whoever copied the old value at import keeps it. So a change is carried only where nobody
-did, or
-where the copy is a plain ``from module import NAME`` of an immutable literal, which is then rebound as well.
+did, or where the copy is a plain ``from module import NAME`` of an immutable literal, which is then rebound
+as well.
 """
 
 from __future__ import annotations
@@ -256,7 +256,8 @@ def _collect(
     context: Context, module: str, name: str, shareable: bool, copies: list[Copy], places: list[Place]
 ) -> None:
     """Every copy of ``module``'s ``name``, and of those copies; what cannot be followed goes into
-    ``places``."""
+    ``places``.
+    """
     places += context.world.readers(module, name)
     for copy in context.world.new.copies.get(module, ()):
         if copy.name not in (name, "*") or not _was_there(context, copy):

@@ -62,8 +62,11 @@ class Place:
 class Version:
     """One version of the tree: import name → the module's :class:`Uses`."""
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
-        self.modules: dict[str, Uses] = {name: Uses(source) for name, source in sources.items()}
+    def __init__(self, sources: Mapping[str, Source], other: Version | None = None) -> None:
+        known = {id(uses.source): uses for uses in other.modules.values()} if other else {}
+        self.modules: dict[str, Uses] = {
+            name: known.get(id(source)) or Uses(source) for name, source in sources.items()
+        }
 
     @cached_property
     def copies(self) -> dict[str, list[Copy]]:
@@ -99,7 +102,8 @@ class Version:
 
     def class_shape(self, module: str, node: ast.ClassDef, depth: int = 0) -> ClassShape:
         """How a class treats its body: ``fields`` and ``enum`` make something of it when the class is
-        created."""
+        created.
+        """
         names = self.modules[module].names
         shapes: set[ClassShape] = set()
         for decorator in node.decorator_list:
@@ -144,7 +148,7 @@ class World:
 
     def __init__(self, old: Mapping[str, Source], new: Mapping[str, Source]) -> None:
         self.old = Version(old)
-        self.new = Version(new)
+        self.new = Version(new, self.old)
 
     def unchanged_pieces(self, module: str) -> Iterator[Evaluated]:
         """The import-time pieces of ``module`` that both versions have: what they computed stays as it is."""
@@ -156,7 +160,8 @@ class World:
 
     def readers(self, module: str, name: str, *, owner: str = "") -> list[Place]:
         """The unchanged import-time code that reads ``module``'s ``name`` (or the class attribute
-        ``owner.name``)."""
+        ``owner.name``).
+        """
         places = []
         for other in self.new.modules:
             path = self.new.modules[other].source.path
@@ -202,7 +207,8 @@ class World:
 
     def still_refers(self, module: str, name: str) -> Place | None:
         """Where the new version still means something by ``name`` of ``module``, so that its absence could
-        matter."""
+        matter.
+        """
         uses = self.new.modules[module]
         if name in uses.mentioned:
             return Place(uses.source.path, uses.mentioned[name], "named here")
@@ -216,8 +222,7 @@ class World:
         return None
 
     def attribute_mentioned(self, name: str) -> Place | None:
-        """Where the new version mentions an attribute ``name``, or a string that may be put together to
-        it."""
+        """Where the new version mentions an attribute ``name``, or a string that may be part of one."""
         for uses in self.new.modules.values():
             for text, line in uses.attributes.items():
                 if text == name or (len(text) >= 3 and (name.startswith(text) or name.endswith(text))):

@@ -110,7 +110,8 @@ def test_hunks_after_one_another_keep_count_of_lines(source: Path) -> None:
 def test_a_file_without_a_newline_at_its_end(source: Path) -> None:
     (source / "pkg" / "mod.py").write_text("def f():\n    return 1")
     diff = (
-        "--- a/pkg/mod.py\n+++ b/pkg/mod.py\n@@ -1,2 +1,2 @@\n def f():\n-    return 1\n\\ No newline at end of file\n"
+        "--- a/pkg/mod.py\n+++ b/pkg/mod.py\n@@ -1,2 +1,2 @@\n def f():\n-    return 1\n"
+        "\\ No newline at end of file\n"
         "+    return 2\n\\ No newline at end of file\n"
     )
     assert new_source(diff, source) == "def f():\n    return 2"
@@ -123,13 +124,19 @@ def test_a_file_with_windows_line_ends(source: Path) -> None:
 
 
 def test_a_new_file_is_refused_as_a_new_module(source: Path) -> None:
-    diff = "diff --git a/pkg/new.py b/pkg/new.py\nnew file mode 100644\n--- /dev/null\n+++ b/pkg/new.py\n@@ -0,0 +1 @@\n+x = 1\n"
+    diff = (
+        "diff --git a/pkg/new.py b/pkg/new.py\nnew file mode 100644\n--- /dev/null\n"
+        "+++ b/pkg/new.py\n@@ -0,0 +1 @@\n+x = 1\n"
+    )
     result = examine_diff(diff, source, name="fix")
     assert [(finding.code, finding.file) for finding in result.refusals] == [("PLP281", "pkg/new.py")]
 
 
 def test_a_rename_is_a_new_module_and_one_that_nobody_imports(source: Path) -> None:
-    diff = "diff --git a/pkg/mod.py b/pkg/other.py\nsimilarity index 100%\nrename from pkg/mod.py\nrename to pkg/other.py\n"
+    diff = (
+        "diff --git a/pkg/mod.py b/pkg/other.py\nsimilarity index 100%\n"
+        "rename from pkg/mod.py\nrename to pkg/other.py\n"
+    )
     result = examine_diff(diff, source, name="fix")
     assert [(finding.code, finding.file) for finding in (*result.changes, *result.refusals)] == [
         ("PLP222", "pkg/mod.py"),
@@ -139,7 +146,10 @@ def test_a_rename_is_a_new_module_and_one_that_nobody_imports(source: Path) -> N
 
 def test_a_binary_file_is_refused(source: Path) -> None:
     (source / "pkg" / "data.bin").write_bytes(b"\0\1")
-    diff = "diff --git a/pkg/data.bin b/pkg/data.bin\nindex 1..2\nBinary files a/pkg/data.bin and b/pkg/data.bin differ\n"
+    diff = (
+        "diff --git a/pkg/data.bin b/pkg/data.bin\nindex 1..2\n"
+        "Binary files a/pkg/data.bin and b/pkg/data.bin differ\n"
+    )
     result = examine_diff(diff, source, name="fix")
     assert [finding.code for finding in result.refusals] == ["PLP283"]
 

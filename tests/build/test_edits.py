@@ -36,8 +36,12 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "a changed comment": ("def f():\n    return 1  # a\n", "def f():\n    # b\n    return 1\n", []),
     "reformatted": ("def f(a,b):\n  return (a+b)\n", "def f(\n    a,\n    b,\n):\n    return a + b\n", []),
     "other quotes": ("x = 'a'\n", 'x = "a"\n', []),
-    "folded arithmetic": ("def f():\n    return 1 + 1\n", "def f():\n    return 2\n", []),
-    "a local annotation": ("def f():\n    x = 1\n    return x\n", "def f():\n    x: int = 1\n    return x\n", []),
+    "a negation moved inwards": (
+        "def f(a, b): return not a in b\n",
+        "def f(a, b): return a not in b\n",
+        [],
+    ),
+    "a local annotation": ("def f():\n x = 1\n return x\n", "def f():\n x: int = 1\n return x\n", []),
     "order of functions": (
         "def f(): return 1\ndef g(): return 2\n",
         "def g(): return 2\ndef f(): return 1\n",
@@ -473,3 +477,32 @@ def test_a_refusal_names_every_place_that_copied_the_value(tmp_path: Path) -> No
     assert "mod.py:2 (default of f)" in refusal.message
     assert "mod.py:4 (value of C.b)" in refusal.message
     assert refusal.advice
+
+
+@pytest.mark.skipif("sys.version_info < (3, 12)", reason="type parameters are a syntax of 3.12")
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("def f[T](a: T) -> T: return a\n", "def f[T](a: T) -> T: return (a)[0]\n", ["PLP210 f"]),
+        ("def f[T](a): return a\n", "def f[T, U](a): return a\n", ["!PLP240 f"]),
+        ("", "def f[T](a): return a\n", ["!PLP240 f"]),
+        ("class C[T]:\n def m(self): return 1\n", "class C[T]:\n def m(self): return 2\n", ["PLP210 C.m"]),
+        ("class C[T]: pass\n", "class C[U]: pass\n", ["!PLP252 C"]),
+        ("type A = int\n", "type A = str\n", ["!PLP280 "]),
+    ],
+)
+def test_type_parameters_are_no_obstacle_where_they_stay(
+    tmp_path: Path, old: str, new: str, expected: list[str]
+) -> None:
+    assert summary(build(tmp_path, old, new)) == expected
+
+
+def test_two_alternatives_that_changed_at_once_are_refused(tmp_path: Path) -> None:
+    old = "import sys\nif sys.flags.debug:\n def f(): return 1\nelse:\n def f(): return 2\n"
+    result = build(tmp_path, old, old.replace("return", "return 1 +"))
+    assert [finding.code for finding in result.refusals] == ["PLP235"]
+
+
+def test_a_new_property_with_a_setter_is_refused_as_a_whole(tmp_path: Path) -> None:
+    new = "class C:\n @property\n def x(self): return 1\n @x.setter\n def x(self, v): pass\n"
+    assert [finding.code for finding in build(tmp_path, "class C:\n pass\n", new).refusals] == ["PLP241"]
