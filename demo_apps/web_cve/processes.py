@@ -11,10 +11,11 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-PATIENCE = 10.0  # seconds for a child to end after it was asked to
+PATIENCE = 5.0  # seconds for a child to end after it was asked to
 
 
 class ChildFailed(Exception):
@@ -85,18 +86,21 @@ class Children:
 
 
 def end(child: subprocess.Popen[str]) -> None:
-    """End a child and all that it started, and collect it."""
-    if child.stdin is not None and not child.stdin.closed:
+    """End a child and all that it started, and collect it.
+
+    One that watches its standard input may end by itself first and clean up, as it would in real life.
+    """
+    if child.stdin is not None:
         child.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(PATIENCE)
     for how in (signal.SIGTERM, signal.SIGKILL) if child.poll() is None else ():
         try:
             os.killpg(child.pid, how)
         except ProcessLookupError:  # the whole group has ended already
             break
-        try:
+        with suppress(subprocess.TimeoutExpired):
             child.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            continue
     child.wait()
     if child.stdout is not None:
         child.stdout.close()

@@ -177,13 +177,17 @@ class Story:
 def changes(built: dict[str, Any]) -> Iterator[str]:
     """What the builder found, one line a change."""
     for change in built["changes"]:
-        yield f"{change['kind']}: {change['module']}:{change['target']}"
+        yield f"{change['code']} {change['module']}:{change['symbol']}: {change['message']}"
 
 
 def told(report: dict[str, Any]) -> tuple[str, str]:
     """What the engine says about a switch, in two lines."""
-    stages = ", ".join(f"{stage} {seconds * 1000:.1f} ms" for stage, seconds in report["stages"].items())
+    stages = ", ".join(f"{stage} {seconds * 1e6:,.0f} µs" for stage, seconds in report["stages"].items())
+    if "drain" not in report["stages"]:
+        how = "nobody was inside, so one call checked and switched"
+    else:
+        how = f"{report['calls_counted']} calls counted until nobody was inside"
     return (
-        f"switched {', '.join(report['functions'])}",
-        f"{stages}; every thread stood for at most {report['longest_hold'] * 1000:.2f} ms",
+        f"switched {', '.join(report['functions'])}: {how}",
+        f"{stages}; every thread stood for at most {report['longest_hold'] * 1e6:,.0f} µs",
     )
