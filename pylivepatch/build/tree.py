@@ -97,7 +97,7 @@ def read_raw(root: Path) -> dict[str, bytes]:
 
 
 def package_prefix(folder: Path) -> tuple[str, ...]:
-    """The names of the packages that ``folder`` is, or is in: ``("django", "http")`` for ``…/django/http``."""
+    """The packages that ``folder`` is, or is in: ``("django", "http")`` for ``…/django/http``."""
     names: list[str] = []
     folder = folder.resolve()
     while (folder / "__init__.py").is_file() and folder.name:
