@@ -1,9 +1,9 @@
 """The switch: many assignments in one C call.
 
 Threads change hands only where the eval loop looks at its breaker, so one call of a C function that calls no Python
-is seen by everybody as done or not begun. ``deque(maxlen=0).extend(iterator)`` is such a call: it exhausts an iterator and
-keeps nothing; the iterators are chains of ``map(setattr, …)`` and calls of C functions. Everything that could
-fail or run Python code (the release of old values, an unhashable key, a closure of the wrong size) is ruled out
+is seen by everybody as done or not begun. ``deque(maxlen=0).extend(iterator)`` is such a call: it exhausts an
+iterator and keeps nothing; the iterators are chains of ``map(setattr, …)`` and calls of C functions. Everything that
+could fail or run Python code (the release of old values, an unhashable key, a closure of the wrong size) is ruled out
 before, and old values are kept alive over the call.
 
 One exception is out of our hands: an audit hook written in Python is called for each ``__code__`` assignment. Even then

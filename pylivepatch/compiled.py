@@ -1,9 +1,9 @@
 """A patch as code: what is made outside the target process and sent to it.
 
 Compiling a module of 3,000 lines holds the GIL for tens of milliseconds, and trampolines take about two milliseconds
-each, so neither happens in a process that must not pause. The client (or a helper process of the target's own interpreter:
-``python -m pylivepatch.compiled``) compiles the old and the new source, finds the functions, makes their trampolines
-for both directions, and marshals each function by itself: the target loads them one at a time.
+each, so neither happens in a process that must not pause. The client (or a helper process of the target's own
+interpreter: ``python -m pylivepatch.compiled``) compiles the old and the new source, finds the functions, makes their
+trampolines for both directions, and marshals each function by itself: the target loads them one at a time.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class CompiledPatch:
     modules: tuple[CompiledModule, ...]
 
     def to_bytes(self) -> bytes:
-        head = {"name": self.name, "description": self.description, "magic": self.magic.hex(), "optimize": self.optimize}
+        head = {"name": self.name, "description": self.description}
+        head |= {"magic": self.magic.hex(), "optimize": str(self.optimize)}
         body = [(m.name, m.filename, m.source, [tuple(item) for item in m.items]) for m in self.modules]
         return _HEADER + json.dumps(head).encode() + b"\n" + marshal.dumps(body)
 
@@ -151,7 +152,8 @@ def compile_with(executable: str, path: str | os.PathLike[str], *, optimize: int
     paths = [here]
     if bytecode_home is not None and bytecode_home.origin is not None:
         paths.append(str(FilePath(bytecode_home.origin).resolve().parent.parent))
-    code = f"import sys; sys.path[:0] = {paths[:1]!r}; sys.path += {paths[1:]!r}; from pylivepatch.compiled import main; main()"
+    code = f"import sys; sys.path[:0] = {paths[:1]!r}; sys.path += {paths[1:]!r}\n"
+    code += "from pylivepatch.compiled import main; main()"
     command = [executable, "-I", "-X", "utf8", "-c", code, os.fspath(path), str(optimize)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False)
@@ -204,7 +206,8 @@ def _compile_module(patch: str, module: ModulePatch, optimize: int) -> CompiledM
             items.append(Item("function", change.target, dump_pair(pair, values)))
         elif isinstance(change, NewFunction):
             code = _find(new, change.new, where)
-            values = [_expression(text or None, filename) for text in (change.defaults, change.kwdefaults, change.annotations)]
+            texts = (change.defaults, change.kwdefaults, change.annotations)
+            values = [_expression(text or None, filename) for text in texts]
             decorators = [_expression(text, filename, change.new.line) for text in change.decorators]
             template = trampoline(code)
             check(code, template.code)

@@ -1,8 +1,8 @@
 """The patch stack of this process: load, unload, list (``kernel/livepatch/core.c``).
 
-One transition at a time. A patch is prepared, switched and recorded by :func:`load`; :func:`unload` runs the same protocol in
-the other direction. Functions that several patches changed form a stack: only the newest change of a function
-can be taken out.
+One transition at a time. A patch is prepared, switched and recorded by :func:`load`; :func:`unload` runs the same
+protocol in the other direction. Functions that several patches changed form a stack: only the newest change of a
+function can be taken out.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from pylivepatch import arrivals, events, patchfile
+from pylivepatch.activeness.references import version_of
 from pylivepatch.compiled import CompiledModule, CompiledPatch, check_python, compile_patch, compile_with
 from pylivepatch.errors import (
     DataMismatch,
@@ -35,7 +36,7 @@ from pylivepatch.errors import (
 )
 from pylivepatch.patch import Patch
 from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement
-from pylivepatch.transition.refcount import State, Transition
+from pylivepatch.transition.refcount import State, Transition, insist
 from pylivepatch.transition.swap import MISSING, Swap
 
 DEFAULT_TIMEOUT = 15.0
@@ -101,7 +102,8 @@ def load(
     """Apply a patch to this process: every function switches at one instant, when nobody executes an old one.
 
     ``patch`` is a :class:`Patch`, or the path of a patch file. ``timeout`` in seconds bounds the wait for those who
-    execute old functions. ``deep`` allows a search of the heap where instances of nested functions cannot be found otherwise.
+    execute old functions. ``deep`` allows a search of the heap where instances of nested functions cannot be found
+    otherwise.
 
     Raises :class:`PrepareError` (or one of its kinds) where the patch is refused with nothing touched, and
     :class:`TransitionTimeout` where it was reversed.
@@ -230,15 +232,20 @@ def _switch(applied: Applied, parts: list[Part], *, forward: bool, timeout: floa
     finally:
         _current = outer
         if transition.state is State.COMMITTED:
-            _record(applied, parts, swaps, transition, forward=forward)
+            insist(partial(_record, applied, parts, swaps, forward=forward))
 
 
 def _leaving(swap: Swap) -> Swap:
-    """A function that only the patch has: it is counted on the way out, and goes on running its own code."""
+    """A function that only the patch has: it is counted on the way out, and whoever still has it may call it after.
+
+    It gets a copy of its code, so that references to the code that must be idle are not our own.
+    """
+    swap.new = version_of(swap.old.code.replace())
     return swap
 
 
-def _record(applied: Applied, parts: list[Part], swaps: list[Swap], transition: Transition, *, forward: bool) -> None:
+def _record(applied: Applied, parts: list[Part], swaps: list[Swap], *, forward: bool) -> None:
+    """Put it on the stack, or take it off. May be repeated."""
     pairs = zip((switch for part in parts for switch in part.switches), swaps, strict=False)
     for switch, swap in pairs:
         switch.remember(swap)
@@ -251,7 +258,8 @@ def _record(applied: Applied, parts: list[Part], swaps: list[Swap], transition: 
     else:
         arrivals.forget(applied._waiting)
         applied._waiting.clear()
-        _stack.remove(applied)
+        if applied in _stack:
+            _stack.remove(applied)
         for part in parts:
             if part.source is not None:
                 linecache.cache.pop(part.source[0], None)
@@ -259,7 +267,7 @@ def _record(applied: Applied, parts: list[Part], swaps: list[Swap], transition: 
 
 def _show_source(filename: str, compressed: bytes) -> None:
     """Let tracebacks show the new version's lines. They are unpacked when somebody asks."""
-    linecache.cache[filename] = (lambda: zlib.decompress(compressed).decode(),)  # type: ignore[assignment]
+    linecache.cache[filename] = (lambda: zlib.decompress(compressed).decode(),)
 
 
 def _check_removable(applied: Applied) -> None:
@@ -292,6 +300,21 @@ def _check_removable(applied: Applied) -> None:
 def _equal_cells(current: Any, bound: Any) -> bool:
     """Function attributes such as ``__kwdefaults__`` and ``__doc__`` may be given back as equal copies."""
     return current is not MISSING and bound is not MISSING and type(current) is type(bound) and current == bound
+
+
+def _after_fork() -> None:
+    """In the child of a fork: the thread that ran a transition is not here, so the transition is reversed.
+
+    Where the counter was at 0 already the patch is applied in the child too.
+    """
+    global _lock, _current, _owner
+    transition, _current, _owner, _lock = _current, None, "", threading.RLock()
+    if transition is not None:
+        transition.reverse_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 # --- modules that are imported later ------------------------------------------------------------------------

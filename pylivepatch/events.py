@@ -21,8 +21,8 @@ log = logging.getLogger("pylivepatch")
 class Event:
     """One thing that happened.
 
-    ``kind`` is a stage (``prepare``, ``enable``, ``drain``, ``release``, ``commit``, ``reverse``) or what was seen in one
-    (``holders``, ``waiting``). ``time`` is ``time.time()`` in seconds; ``data`` is JSON-able.
+    ``kind`` is a stage (``prepare``, ``enable``, ``drain``, ``release``, ``commit``, ``reverse``) or what was seen in
+    one (``holders``, ``waiting``, ``deep``, ``failed``). ``time`` is ``time.time()`` in seconds; ``data`` is JSON-able.
     """
 
     kind: str

@@ -1,8 +1,8 @@
 """From a patch to what a transition switches: every target found, verified, and its new value made.
 
 Nothing here is visible to the process: new functions, values and imports are made in a scratch namespace over the
-module's own, and bound at the switch. What cannot be found, or is not what the patch was built against, refuses the whole
-patch.
+module's own, and bound at the switch. What cannot be found, or is not what the patch was built against, refuses the
+whole patch.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _load_function(part: Part, module: ModuleType, item: Item, scratch: dict[str
 def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
     code, values, decorators, template = marshal.loads(item.payload)
     owner = _owner(module, item.target)
-    space: dict[str, Any] = scratch if owner is None else {**vars(owner), **scratch.setdefault(f"class {item.target}", {})}
+    space = scratch if owner is None else {**vars(owner), **scratch.setdefault(f"class {owner.__qualname__}", {})}
     defaults, kwdefaults, annotations = (None if c is None else eval(c, vars(module), space) for c in values)
     closure = tuple(_class_cell(name, owner, where) for name in code.co_freevars) or None
     function = FunctionType(code, vars(module), code.co_name, defaults or None, closure)
@@ -135,6 +135,7 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
         key = _mangled(owner, name)
         if isinstance(value, functools.cached_property):
             value.__set_name__(owner, key)
+        scratch[f"class {owner.__qualname__}"][name] = value
         _bind(part, owner, key, value, where)
     version = version_of(code)
     template = Template.from_bytes(template)
@@ -427,7 +428,8 @@ def _same_globals(old: FunctionType, new: FunctionType) -> bool:
 def _global_names(code: CodeType) -> set[str]:
     import dis
 
-    return {str(i.argval) for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME")}
+    looks_up = ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME")
+    return {str(i.argval) for i in dis.get_instructions(code) if i.opname in looks_up}
 
 
 def _short(value: Any) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -28,27 +28,38 @@ def unwrap(callable_: Any) -> list[FunctionType]:
     seen: set[int] = set()
     while id(callable_) not in seen:
         seen.add(id(callable_))
-        if isinstance(callable_, property):
+        if _is(callable_, property):
             accessors = (callable_.fget, callable_.fset, callable_.fdel)
             return [f for accessor in accessors if accessor is not None for f in unwrap(accessor)]
         inner = _inside(callable_)
         if inner is None:
             break
         callable_ = inner
-    return [callable_] if isinstance(callable_, FunctionType) else []
+    return [callable_] if _is(callable_, FunctionType) else []
+
+
+def _is(thing: Any, *types: type) -> bool:
+    """``isinstance`` by the real type: that of a proxy would run the proxy's code."""
+    return issubclass(type(thing), types)
 
 
 def _inside(wrapper: Any) -> Any:
-    if isinstance(wrapper, MethodType | staticmethod | classmethod):
+    if _is(wrapper, MethodType, staticmethod, classmethod):
         return wrapper.__func__
-    if isinstance(wrapper, functools.partial | functools.partialmethod | functools.cached_property):
+    if _is(wrapper, functools.partial, functools.partialmethod, functools.cached_property):
         return wrapper.func
-    if isinstance(wrapper, functools.singledispatchmethod):
+    if _is(wrapper, functools.singledispatchmethod):
         return wrapper.func
-    # Look for the attribute without running a __getattr__ of the wrapper's.
-    attributes = getattr(type(wrapper), "__dict__", {})
-    own = wrapper.__dict__ if "__dict__" in dir(type(wrapper)) and hasattr(wrapper, "__dict__") else {}
-    return own.get("__wrapped__") if "__wrapped__" not in attributes else None
+    return _state(wrapper).get("__wrapped__")
+
+
+def _state(thing: Any) -> dict[str, Any]:
+    """The instance's ``__dict__``, read without running its ``__getattr__``; empty where it has none."""
+    try:
+        state = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return {}
+    return state if type(state) is dict else {}
 
 
 def walk(modules: Iterable[ModuleType]) -> Iterator[FunctionType]:
@@ -73,47 +84,37 @@ def walk(modules: Iterable[ModuleType]) -> Iterator[FunctionType]:
         looked_at += 1
         if looked_at % _BATCH == 0:
             time.sleep(0)
-        if isinstance(thing, FunctionType):
+        if _is(thing, FunctionType):
             yield thing
         queue.extend(_parts(thing, names))
 
 
 def _parts(thing: Any, names: set[str]) -> list[Any]:
-    if isinstance(thing, FunctionType):
+    if _is(thing, FunctionType):
         cells = [contents(cell) for cell in thing.__closure__ or ()]
         return [*cells, *(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values(), *thing.__dict__.values()]
-    if isinstance(thing, type):
-        if thing.__module__ not in names:
-            return []
-        return list(vars(thing).values())
-    if isinstance(thing, ModuleType | str | bytes | int | float | complex | bool | None):
+    if _is(thing, type):
+        return list(vars(thing).values()) if thing.__module__ in names else []
+    if _is(thing, ModuleType, str, bytes, int, float, complex, type(None)):
         return []
-    if isinstance(thing, property):
+    if _is(thing, property):
         return [thing.fget, thing.fset, thing.fdel]
-    if isinstance(thing, functools.partial):
+    if _is(thing, functools.partial):
         return [thing.func, *thing.args, *thing.keywords.values()]
-    if isinstance(thing, CellType):
+    if _is(thing, CellType):
         return [contents(thing)]
-    if isinstance(thing, Mapping) and type(thing).__module__ in ("builtins", "collections"):
-        return _snapshot(thing)
-    if isinstance(thing, list | tuple | set | frozenset | deque):
-        return _snapshot(thing)
-    inside = _inside(thing)
-    state = _instance_state(thing)
-    return [*state, inside] if inside is not None else state
+    if _is(thing, dict):
+        return _snapshot(dict.values, thing)
+    for kind in (list, tuple, set, frozenset, deque):
+        if _is(thing, kind):
+            return _snapshot(kind.__iter__, thing)
+    return [*_snapshot(dict.values, _state(thing)), _inside(thing)]
 
 
-def _snapshot(container: Any) -> list[Any]:
+def _snapshot(items: Any, container: Any) -> list[Any]:
     try:
-        return list(container.values()) if isinstance(container, Mapping) else list(container)
+        return list(items(container))
     except RuntimeError:  # it changed while it was copied; the reference counts tell if that hid a function
-        return []
-
-
-def _instance_state(thing: Any) -> list[Any]:
-    try:
-        return list(object.__getattribute__(thing, "__dict__").values())
-    except (AttributeError, RuntimeError):
         return []
 
 

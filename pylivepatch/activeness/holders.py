@@ -4,9 +4,9 @@ This decides nothing. Whether a function is active is decided by :mod:`pylivepat
 users of a code object get names for people: on the stacks of threads, and in the chains of asyncio's tasks. Walking
 costs time, so it is done only for reports, and it gives up the GIL as it goes.
 
-No frame object is kept: one that outlives its function keeps a reference to the code, which the check would have to take
-for somebody who executes it. What is needed is read off at once, and our own frames are passed over, as a
-list of frames that held its maker's frame would be a cycle.
+No frame object is kept: one that outlives its function keeps a reference to the code, which the check would have to
+take for somebody who executes it. What is needed is read off at once, and our own frames are passed over, as a list
+of frames that held its maker's frame would be a cycle.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 class Holder:
     """Somebody who keeps a transition from finishing.
 
-    ``kind`` is ``thread``, ``task``, ``generator``, ``coroutine``, ``async_generator`` or ``reference`` (a reference that
+    ``kind`` is ``thread``, ``task``, ``generator``, ``coroutine``, ``async_generator`` or ``reference`` (one that
     nothing explains, treated as a frame). ``name`` is the thread's or task's; ``function`` is ``module:qualname``;
     ``file`` and ``line`` where it stands; ``since`` the ``time.time()`` at which it was first seen.
     """

@@ -65,7 +65,7 @@ def slots_of(modules: Iterable[ModuleType], wanted: set[int]) -> list[Slot]:
             looked_at += 1
             if looked_at % _BATCH == 0:
                 time.sleep(0)
-            if isinstance(value, CodeType):
+            if type(value) is CodeType:
                 slot = _slot(container, key, plain.get(id(container)))
                 if id(value) in wanted and slot is not None:
                     found.append(slot)
@@ -103,9 +103,10 @@ def _items(container: Any) -> list[tuple[Any, Any]]:
 
 
 def _container(value: Any) -> Any:
+    """``value`` if it is a plain container, else its instance ``__dict__``; nothing of the value's own runs."""
     if type(value) in (dict, list, tuple):
         return value
-    if isinstance(value, ModuleType | type | str | bytes | int | float | None):
+    if issubclass(type(value), (ModuleType, type)):
         return None
     try:
         state = object.__getattribute__(value, "__dict__")

@@ -173,7 +173,7 @@ def listen(directory: str, pid: int) -> tuple[socket.socket, str]:
                 address
             )  # nobody else can enter the folder, so the mode between these two lines is no matter
         os.chmod(unpublished, 0o600)
-        server.listen(16)
+        server.listen(64)
         server.setblocking(False)
         os.rename(unpublished, path)
     except OSError as error:
@@ -192,14 +192,20 @@ def listen(directory: str, pid: int) -> tuple[socket.socket, str]:
 def connect(path: str, timeout: float | None) -> socket.socket:
     """Connect to an agent's socket.
 
-    :raises OSError: as ``socket.connect`` does
+    :raises OSError: as ``socket.connect`` does; ``BlockingIOError`` where the time is up
     :raises AgentError: the path is too long
     """
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        client.settimeout(timeout)
+        if timeout == 0:
+            client.setblocking(False)
+        elif timeout is not None:
+            # A socket with Python's kind of time-out does not wait where the listener's queue is full.
+            limit = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         with _address(path) as address:
             client.connect(address)
+        client.settimeout(timeout)
     except BaseException:
         client.close()
         raise

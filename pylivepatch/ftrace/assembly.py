@@ -98,7 +98,8 @@ def insert_before(ops: list[Op], op: Op, new: list[Op]) -> None:
 def assemble(code: CodeType, ops: list[Op], *, consts: Iterable[Any], stacksize: int) -> CodeType:
     """``code`` with other instructions, constants and stack size; all else stays."""
     offsets, args = _lay_out(ops)
-    concrete = ConcreteBytecode.from_code(code.replace(co_consts=(), co_code=b"", co_linetable=b"", co_exceptiontable=b""))
+    empty = code.replace(co_consts=(), co_code=b"", co_linetable=b"", co_exceptiontable=b"")
+    concrete = ConcreteBytecode.from_code(empty)
     concrete.consts = list(consts)
     for op in ops:
         arg = args[op]

@@ -18,11 +18,15 @@ compiler cannot fold into anything), and becomes a named *slot* in the trampolin
 ``8j``    scratch      a list of one item, for the delegation of an async generator
 ========= ============ =====================================================================================
 
-**Why no thread comes between the instructions of a hook.** A thread gives up the GIL only where the eval loop looks
-at its breaker: at RESUME, at a backward jump, and after a CALL. Between the load of the counter and the store of its
-new value there is none of these: subscripts of a list, sums of integers and forward jumps are C code that calls
-nobody. The CALL of ``commit`` comes directly after the test for zero, and the check comes after it. The instructions
-have no line, so no trace function runs between them either.
+**Why no thread comes between the load of the counter and the store of its new value.** A thread gives up the GIL only
+where the eval loop looks at its breaker: at RESUME, at a backward jump, and after a CALL. In between there is none
+of these: subscripts of a list, a comparison and a sum of integers are C code that calls nobody. There is no branch
+either, since ``sys.monitoring`` may call Python at a branch; what the hook branches on afterwards is the value that
+it has just stored. And the instructions have no line, so no trace function runs between them.
+
+**What if somebody comes between the store of 0 and the commit?** A profile function may, as it is told of the call.
+Nothing is lost: the switch *is* the counter becoming 0, ``commit`` carries it out once however often it is
+called, and a late entry calls it before it goes to the new function (see ``late.py``).
 """
 
 # The templates below are never called: they are read as instructions.
@@ -44,13 +48,12 @@ ARGUMENTS, TOP, JUMP = 3j, 6j, 7j
 
 _SOURCE = '''
 def entry():                       # atomic_inc_not_zero
+    1j[0] += 1j[0] > 0
     if not 1j[0]: return 7j
-    1j[0] += 1
 
 def leave():                       # atomic_dec_if_positive, and whoever reaches 0 commits
-    if 1j[0]:
-        1j[0] -= 1
-        if not 1j[0]: 4j()
+    1j[0] -= 1j[0] > 0
+    if not 1j[0]: 4j()
 
 def adopt(): 5j(6j)
 

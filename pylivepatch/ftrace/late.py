@@ -2,7 +2,8 @@
 
 A thread can lose the GIL between the making of a frame and its first instruction, and a generator or coroutine can
 wait unstarted for as long as it likes. The entry hook then finds the counter at 0, and hands the arguments over to
-the :class:`LateEntry` of its trampoline, which calls the function anew: by then that call runs the new code.
+the :class:`LateEntry` of its trampoline. That makes sure that the commit is carried out (whoever brought the
+counter to 0 may have been kept from it by a profile function), then calls the function anew: it runs the new code.
 
 The arguments were bound by the old signature. Where the new one is the same they are passed as they are. Where it
 differs they are passed by name, and an argument that is the old default is left out where the new function has a
@@ -21,16 +22,24 @@ from weakref import ref
 class LateEntry:
     """Called by a trampoline's late-entry block with every parameter's value, in the order of the fast locals."""
 
-    __slots__ = ("_code", "_defaults", "_function", "_make")
+    __slots__ = ("_code", "_commit", "_defaults", "_function", "_make")
 
-    def __init__(self, function: FunctionType, code: CodeType, make: Callable[[], FunctionType]) -> None:
+    def __init__(
+        self,
+        function: FunctionType,
+        code: CodeType,
+        make: Callable[[], FunctionType],
+        commit: Callable[[], Any],
+    ) -> None:
         """``code`` is the old code; ``make`` gives a function with the new one, whatever ``function`` runs now."""
+        self._commit = commit
         self._function = ref(function)  # a strong one would make a cycle through a code object: never collected
         self._code = code.replace(co_consts=(), co_code=b"")  # the signature only: hold none of the constants
         self._defaults = _defaults(function)
         self._make = make
 
     def __call__(self, values: tuple[Any, ...]) -> Any:
+        self._commit()
         function = self._function()
         if function is None or _is_trampoline(function.__code__):
             function = self._make()

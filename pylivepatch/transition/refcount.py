@@ -31,7 +31,7 @@ import enum
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import call
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -117,10 +117,10 @@ class Transition:
                 self.release()
                 self.await_commit(deadline)
         except BaseException:
-            self.reverse()
+            insist(self.reverse)
             raise
         finally:
-            self._clean_up()
+            insist(self._clean_up)
         return self.report
 
     def prepare(self) -> None:
@@ -207,12 +207,21 @@ class Transition:
             return self._committed()
         if self.state is State.PREPARED:
             return
-        if self.state in (State.DRAINING, State.RELEASED):
-            old = [(f, swap.old.code) for swap in self._all_swaps() for f, _ in swap.trampolines]
-            born = [set_code(filter(None, map(call, swap.born)), swap.old.code) for swap in self._all_swaps()]
-            once(set_codes(old), *born, times=[])()
+        self._take_out()
         self.state = State.REVERSED
         self._stage("reverse")
+
+    def _take_out(self) -> None:
+        old = [(f, swap.old.code) for swap in self._all_swaps() for f, _ in swap.trampolines]
+        born = [set_code(filter(None, map(call, swap.born)), swap.old.code) for swap in self._all_swaps()]
+        once(set_codes(old), *born, times=[])()
+
+    def reverse_after_fork(self) -> None:
+        """In a child whose parent was in mid-transition: reverse, and tell nobody, who may not be here."""
+        if self.state in (State.DRAINING, State.RELEASED) and self.counter[0]:
+            self.counter[0] = _NEVER
+            self._take_out()
+            self.state = State.REVERSED
 
     # --- prepare ------------------------------------------------------------------------------------------
 
@@ -275,8 +284,8 @@ class Transition:
         if missing:
             name, code, n = missing[0]
             raise UnknownHolders(
-                f"{n} reference{'s' if n > 1 else ''} to a nested function cannot be explained: live instances of it may "
-                "exist that the module's namespace does not lead to",
+                f"{n} reference{'s' if n > 1 else ''} to a nested function cannot be explained: live instances of it "
+                "may exist that the module's namespace does not lead to",
                 where=f"{name} ({code.co_filename}:{code.co_firstlineno})",
                 advice="load with deep=True (--deep): it searches the heap, which holds every thread for tens of "
                 "milliseconds per million objects",
@@ -377,6 +386,7 @@ class Transition:
     # --- the end ------------------------------------------------------------------------------------------
 
     def _committed(self) -> None:
+        self._commit()  # does nothing where it was done; the counter at 0 is the switch, whoever carries it out
         self.state = State.COMMITTED
         self._stage("commit")
         self._hold = max(self._hold, self._times[1] - self._times[0])
@@ -421,6 +431,24 @@ class Transition:
 
     def _publish(self, kind: str, **data: Any) -> None:
         events.publish(kind, self.patch, action=self.action, **data)
+
+
+def insist(step: Callable[[], None]) -> None:
+    """Do ``step``, which may be repeated, to its end: an interrupt in the middle is raised after it.
+
+    A second Ctrl-C, or an exception that another thread sets, must not leave a process half-way.
+    """
+    interrupt: BaseException | None = None
+    for _ in range(100):
+        try:
+            step()
+            break
+        except Exception:
+            raise
+        except BaseException as error:  # KeyboardInterrupt, SystemExit, what PyThreadState_SetAsyncExc was given
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _prune_lingering() -> None:

@@ -141,7 +141,7 @@ def build_trampoline(
     values: dict[str, Any] = {
         "counter": counter,
         "commit": commit,
-        "late_entry": LateEntry(function, swap.old.code, made_new),
+        "late_entry": LateEntry(function, swap.old.code, made_new, commit),
         "scratch": [None],
     }
     for path, inner in swap.nested:
