@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CURE = 5.0  # the patched attack must be cheaper by at least this factor
-DELAY = 5.0  # the longest request during a switch, over the longest in quiet times, may be at most this
+DELAY = 10.0  # the longest request during a switch, over the longest in quiet times, may be at most this
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,14 +180,12 @@ def changes(built: dict[str, Any]) -> Iterator[str]:
         yield f"{change['code']} {change['module']}:{change['symbol']}: {change['message']}"
 
 
-def told(report: dict[str, Any]) -> tuple[str, str]:
-    """What the engine says about a switch, in two lines."""
-    stages = ", ".join(f"{stage} {seconds * 1e6:,.0f} µs" for stage, seconds in report["stages"].items())
-    if "drain" not in report["stages"]:
-        how = "nobody was inside, so one call checked and switched"
+def told(report: dict[str, Any]) -> Iterator[str]:
+    """What the engine says about a switch, in three lines."""
+    yield "switched " + ", ".join(report["functions"])
+    if "drain" in report["stages"]:
+        yield "somebody was inside: entries and exits were counted until the old code was idle"
     else:
-        how = f"{report['calls_counted']} calls counted until nobody was inside"
-    return (
-        f"switched {', '.join(report['functions'])}: {how}",
-        f"{stages}; every thread stood for at most {report['longest_hold'] * 1e6:,.0f} µs",
-    )
+        yield "nobody was inside: one call checked and switched"
+    stages = ", ".join(f"{stage} {seconds * 1e6:,.0f} µs" for stage, seconds in report["stages"].items())
+    yield f"{stages}; every thread stood for at most {report['longest_hold'] * 1e6:,.0f} µs"

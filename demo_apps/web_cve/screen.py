@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from measure import Run, checks
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -56,7 +57,7 @@ class Screen:
         took = time.monotonic() - begin
         self.console.print(f"[green]✓[/] [bold]{escape(title)}[/] [dim]{took:.1f} s[/]")
         for line in step.said:
-            self.console.print(f"    {escape(line)}")
+            self.console.print(Padding(escape(line), (0, 0, 0, 4)))
 
     def close(self, run: Run) -> None:
         """The closing tables: what the users felt, what the attack cost, what held."""
