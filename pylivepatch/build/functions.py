@@ -411,7 +411,7 @@ def _check_import_time_calls(context: Context, new: Item, old_code: CodeType, ne
         return True
     symbol, whole = context.symbol(new.name), True
     for piece, place in context.world.callers(context.module, new.name):
-        if piece.role == "decorator" and _same_outside_nested(old_code, new_code):
+        if _same_outside_nested(old_code, new_code) and (piece.role == "decorator" or _gives_functions(new.function)):
             continue  # the functions that it made are live instances, which follow
         if piece.role in ("value", "decorator", "default", "base"):
             whole = False
@@ -439,3 +439,12 @@ def _same_outside_nested(old: CodeType, new: CodeType) -> bool:
         return tuple(const.co_qualname if isinstance(const, CodeType) else const for const in code.co_consts)
 
     return old.co_code == new.co_code and old.co_names == new.co_names and same_constant(flat(old), flat(new))
+
+
+def _gives_functions(outer: FunctionNode) -> bool:
+    """Whether ``outer`` only hands out the functions that it makes: it calls none, and passes none on."""
+    own = {n.name for n in ast.walk(outer) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)} - {outer.name}
+    handed = {id(n.value) for n in ast.walk(outer) if isinstance(n, ast.Return)}
+    handed |= {id(n.value) for n in ast.walk(outer) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
+    used = [n for n in ast.walk(outer) if isinstance(n, ast.Name) and n.id in own or isinstance(n, ast.Lambda)]
+    return all(id(node) in handed for node in used)

@@ -300,6 +300,16 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
         "def f(): return 2\nX = f()\n",
         ["!PLP265 f"],
     ),
+    "closures made by a function of which only the inner one changed": (
+        "def make(k):\n def inner(x): return x + k\n return inner\nlive = make(5)\n",
+        "def make(k):\n def inner(x): return x + k + 1\n return inner\nlive = make(5)\n",
+        ["PLP210 make"],
+    ),
+    "a value that an inner function computed at import": (
+        "def table():\n def row(): return [1]\n return row()\nTABLE = table()\n",
+        "def table():\n def row(): return [2]\n return row()\nTABLE = table()\n",
+        ["!PLP265 table"],
+    ),
     "a changed function that ran at import": (
         "def f(): return 1\nf()\n",
         "def f(): return 2\nf()\n",
