@@ -57,7 +57,7 @@ class Screen:
         took = time.monotonic() - begin
         self.console.print(f"[green]✓[/] [bold]{escape(title)}[/] [dim]{took:.1f} s[/]")
         for line in step.said:
-            self.console.print(Padding(escape(line), (0, 0, 0, 4)))
+            self.console.print(Padding(escape(line), (0, 0, 0, 4), expand=False))
 
     def close(self, run: Run) -> None:
         """The closing tables: what the users felt, what the attack cost, what held."""
