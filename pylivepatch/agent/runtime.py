@@ -23,6 +23,7 @@ from pylivepatch.errors import AgentError
 
 SUFFIX = ".sock"
 _UNPUBLISHED = ".sock.new"
+_DESCRIPTORS = "/proc/self/fd"
 _PATH_LIMIT = 107 if sys.platform == "linux" else 103  # sizeof(sockaddr_un.sun_path) less the closing NUL
 
 
@@ -131,7 +132,7 @@ def _address(path: str) -> Iterator[str]:
         yield path
         return
     folder, name = os.path.split(path)
-    if not os.path.isdir("/proc/self/fd") or len(os.fsencode(name)) > _PATH_LIMIT - 30:
+    if not os.path.isdir(_DESCRIPTORS) or len(os.fsencode(name)) > _PATH_LIMIT - 30:
         raise AgentError(
             f"the socket's path has {len(os.fsencode(path))} bytes, and this system takes {_PATH_LIMIT}",
             where=path,
@@ -139,7 +140,7 @@ def _address(path: str) -> Iterator[str]:
         )
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{descriptor}/{name}"
+        yield f"{_DESCRIPTORS}/{descriptor}/{name}"
     finally:
         os.close(descriptor)
 

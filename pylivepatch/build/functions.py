@@ -446,5 +446,5 @@ def _gives_functions(outer: FunctionNode) -> bool:
     own = {n.name for n in ast.walk(outer) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)} - {outer.name}
     handed = {id(n.value) for n in ast.walk(outer) if isinstance(n, ast.Return)}
     handed |= {id(n.value) for n in ast.walk(outer) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
-    used = [n for n in ast.walk(outer) if isinstance(n, ast.Name) and n.id in own or isinstance(n, ast.Lambda)]
+    used = [n for n in ast.walk(outer) if (isinstance(n, ast.Name) and n.id in own) or isinstance(n, ast.Lambda)]
     return all(id(node) in handed for node in used)

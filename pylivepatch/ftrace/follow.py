@@ -1,0 +1,156 @@
+"""What a hook does, found by following its instructions one by one with a counter of a known value.
+
+This is the half of :mod:`pylivepatch.ftrace.verify` that knows what instructions mean: no more of them than a hook may
+have. Any other (a backward jump, a RESUME: places where a thread could lose the GIL) is an error, and so is a hook that
+reaches below its own part of the stack.
+"""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Strange(Exception):
+    """An instruction that no hook has, or one that cannot do what a hook does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A constant that is put in later: ``counter``, ``commit``, ``late_entry``, ``scratch`` or ``adopt:…``."""
+
+    name: str
+
+
+@dataclass(slots=True)
+class Effect:
+    """What was done between one place and another.
+
+    ``events`` are ``("read",)``, ``("store", value)``, ``("branch",)`` and ``("call", slot name, arguments)`` in order;
+    ``end`` the index of the first instruction that was not followed; ``depth`` how deep the stack went;
+    ``visited`` the indices that were executed; ``stack`` what lies on the stack at the end.
+    """
+
+    end: int
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    depth: int = 0
+    visited: set[int] = field(default_factory=set)
+    stack: list[Any] = field(default_factory=list)
+
+
+_NULL = object()
+_NOTHING = {"NOP", "NOT_TAKEN", "PRECALL", "CACHE"}
+_JUMPS_IF = {
+    "POP_JUMP_IF_TRUE": True,
+    "POP_JUMP_IF_FALSE": False,
+    "POP_JUMP_FORWARD_IF_TRUE": True,  # 3.11
+    "POP_JUMP_FORWARD_IF_FALSE": False,
+}
+
+
+class Follower:
+    """Follows the instructions of one code object. ``slots`` names constants; ``inherited`` of them are the body's."""
+
+    def __init__(
+        self, code: list[dis.Instruction], index_of: Mapping[int, int], consts: tuple[Any, ...], inherited: int
+    ) -> None:
+        self._code = code
+        self._index_of = index_of  # by offset, prefixes included
+        self._consts = consts
+        self._inherited = inherited
+
+    def follow(self, start: int, stop: range, counter: int, stack: tuple[Any, ...] = ()) -> Effect:
+        """Execute from ``start`` for as long as the next instruction is in ``stop``. Raises :class:`Strange`."""
+        effect = Effect(start, stack=list(stack))
+        value = [counter]
+        while effect.end in stop:
+            if effect.end in effect.visited:
+                raise Strange("a loop")
+            effect.visited.add(effect.end)
+            effect.end = self._step(self._code[effect.end], effect, value)
+            effect.depth = max(effect.depth, len(effect.stack) - len(stack))
+        return effect
+
+    def _step(self, instr: dis.Instruction, effect: Effect, counter: list[int]) -> int:
+        """Execute one instruction; returns the index of the next one."""
+        stack, name, arg, following = effect.stack, instr.opname, instr.arg or 0, effect.end + 1
+        if name in _NOTHING:
+            return following
+        if name in _JUMPS_IF:
+            effect.events.append(("branch",))
+            return self._index_of[instr.argval] if bool(_pop(stack)) is _JUMPS_IF[name] else following
+        if name == "JUMP_FORWARD":
+            return self._index_of[instr.argval]
+        if name == "LOAD_CONST":
+            stack.append(self._constant(arg))
+        elif name == "LOAD_SMALL_INT":
+            stack.append(arg)
+        elif name == "PUSH_NULL":
+            stack.append(_NULL)
+        elif name == "COPY":
+            stack.append(_at(stack, arg))
+        elif name == "SWAP":
+            _at(stack, arg)
+            stack[-arg], stack[-1] = stack[-1], stack[-arg]
+        elif name == "POP_TOP":
+            _pop(stack)
+        elif name == "TO_BOOL":
+            stack.append(bool(_number(_pop(stack))))
+        elif name == "COMPARE_OP" and instr.argval == ">":
+            right, left = _number(_pop(stack)), _number(_pop(stack))
+            stack.append(left > right)
+        elif name == "BINARY_SUBSCR" or (name == "BINARY_OP" and instr.argrepr == "[]"):
+            _counter(_pop(stack), of=_pop(stack))
+            effect.events.append(("read",))
+            stack.append(counter[0])
+        elif name == "BINARY_OP" and instr.argrepr in ("+=", "-="):
+            right, left = _number(_pop(stack)), _number(_pop(stack))
+            stack.append(left + right if instr.argrepr == "+=" else left - right)
+        elif name == "STORE_SUBSCR":
+            _counter(_pop(stack), of=_pop(stack))
+            counter[0] = _number(_pop(stack))
+            effect.events.append(("store", counter[0]))
+        elif name == "CALL":
+            self._call(stack, arg, effect)
+        else:
+            raise Strange(f"{name} {instr.argrepr}".strip())
+        return following
+
+    def _constant(self, index: int) -> Any:
+        if index < self._inherited:
+            raise Strange(f"constant {index}, which is the body's")
+        return self._consts[index]
+
+    def _call(self, stack: list[Any], count: int, effect: Effect) -> None:
+        arguments = tuple(reversed([_pop(stack) for _ in range(count)]))
+        pair = [_pop(stack), _pop(stack)]  # the callable and its NULL; their order changed in 3.13
+        called = [item for item in pair if isinstance(item, Slot)]
+        if len(called) != 1 or _NULL not in pair:
+            raise Strange("a call of something else")
+        effect.events.append(("call", called[0].name, arguments))
+        stack.append(f"result of {called[0].name}")
+
+
+def _pop(stack: list[Any]) -> Any:
+    if not stack:
+        raise Strange("a pop of what is not the hook's")
+    return stack.pop()
+
+
+def _at(stack: list[Any], depth: int) -> Any:
+    if not 0 < depth <= len(stack):
+        raise Strange("a copy of what is not the hook's")
+    return stack[-depth]
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int):
+        raise Strange("arithmetic with something other than the counter")
+    return value
+
+
+def _counter(index: Any, *, of: Any) -> None:
+    if of != Slot("counter") or type(index) is not int or index != 0:
+        raise Strange("a subscript of something other than the counter")

@@ -1,0 +1,73 @@
+"""The layers point one way, and the target process never pays for what it does not use."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "pylivepatch"
+
+# Each layer may import those on its right, and itself. What is not listed may be imported by nobody listed.
+ALLOWED = {
+    "errors": set(),
+    "patch": set(),
+    "events": set(),
+    "patchfile": {"patch", "errors"},
+    "ftrace": {"errors"},
+    "commit": set(),
+    "activeness": {"errors"},
+    "transition": {"activeness", "ftrace", "commit", "patch", "errors", "events"},
+    "compiled": {"activeness", "ftrace", "patch", "patchfile", "errors"},
+    "prepare": {"transition", "compiled", "activeness", "ftrace", "commit", "patch", "errors"},
+    "arrivals": set(),
+    "core": {"prepare", "arrivals", "compiled", "transition", "activeness", "patchfile", "patch", "errors", "events"},
+    "build": {"patch", "patchfile", "errors"},
+    "agent": {"core", "compiled", "patchfile", "patch", "errors", "events"},
+    "cli": {"agent", "build", "patchfile", "patch", "errors"},
+}
+
+
+def modules(layer: str) -> list[Path]:
+    folder = PACKAGE / layer
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{layer}.py"]
+
+
+def imported_layers(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+            names += [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "pylivepatch" else []
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("pylivepatch.")}
+    return found & {*ALLOWED, "cli"}
+
+
+@pytest.mark.parametrize("layer", ALLOWED)
+def test_a_layer_imports_only_what_lies_below_it(layer: str) -> None:
+    for path in modules(layer):
+        assert imported_layers(path) <= ALLOWED[layer] | {layer}, path
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    names = {p.stem if p.is_file() else p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or p.is_dir()}
+    assert names - {"__init__", "__main__", "__pycache__", "_demos"} == set(ALLOWED)
+
+
+def test_a_process_that_runs_an_agent_imports_no_command_line_and_no_builder() -> None:
+    program = (
+        "import sys, pylivepatch, pylivepatch.agent\n"
+        "from pylivepatch import core\n"
+        "unwanted = [m for m in sys.modules if m.split('.')[0] in ('rich', 'click', 'greenlet')]\n"
+        "unwanted += [m for m in sys.modules if m.startswith(('pylivepatch.cli', 'pylivepatch.build'))]\n"
+        "print(unwanted)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.strip() == "[]"
