@@ -16,18 +16,54 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, repeat
 from operator import attrgetter, getitem
-from types import CodeType, FunctionType, ModuleType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
 from pylivepatch.activeness import holders
 from pylivepatch.activeness.functions import walk
+from pylivepatch.activeness.holders import Holder
 from pylivepatch.activeness.references import Version, base, live_versions, raw_counts, tuples_that_hold
-from pylivepatch.activeness.variables import Slot, slots_of
+from pylivepatch.activeness.variables import SUSPENDED, Slot, slots_of, suspended_in
 
 _code_of = attrgetter("__code__")
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The reference counts of some versions, then what their changeable holders hold.
+
+    Iterating runs no Python code: exhaust it in one C call, and all that it gives was true at one instant.
+    """
+
+    versions: Sequence[Version]
+    tuples: tuple[tuple[Any, ...], ...]
+    functions: tuple[FunctionType, ...]
+    slots: tuple[Slot, ...]
+
+    def __iter__(self) -> Iterator[int]:
+        containers, keys = [s.container for s in self.slots], [s.key for s in self.slots]
+        return chain(
+            raw_counts(self.versions),
+            map(id, map(_code_of, self.functions)),
+            map(id, map(getitem, containers, keys)),
+        )
+
+    def excess(self, seen: list[int]) -> list[int]:
+        """For each version, how many references ``seen`` has beyond those that are explained."""
+        known: dict[int, int] = {id(version.code): 0 for version in self.versions}
+        for consts in self.tuples:
+            for const in consts:
+                if id(const) in known:
+                    known[id(const)] += 1
+        weights = chain(repeat(1, len(self.functions)), (slot.weight for slot in self.slots))
+        for holder, weight in zip(seen[len(self.versions) :], weights, strict=True):
+            if holder in known:
+                known[holder] += weight
+        return [n - base() - known[id(v.code)] for v, n in zip(self.versions, seen, strict=False)]
 
 
 class Accounts:
@@ -51,44 +87,28 @@ class Accounts:
 
     # --- looking ------------------------------------------------------------------------------------------
 
-    def probe(self) -> Iterator[int]:
-        """The reference counts, then what the changeable holders hold. Exhaust it in one C call."""
-        return chain(
-            raw_counts(self.versions),
-            map(id, map(_code_of, list(self._functions.values()))),
-            map(id, map(getitem, [s.container for s in self._slots], [s.key for s in self._slots])),
-        )
+    def probe(self) -> Probe:
+        """What is to be read in one C call, as things stand. Another thread may refresh the books meanwhile."""
+        return Probe(self.versions, tuple(self._tuples.values()), tuple(self._functions.values()), tuple(self._slots))
 
-    def look(self) -> list[int]:
-        """Exhaust :meth:`probe`. What vanished from its container is struck off first."""
+    def look(self) -> tuple[Probe, list[int]]:
+        """Read a probe. What vanished from its container is struck off first."""
         while True:
+            probe = self.probe()
             try:
-                return list(self.probe())
+                return probe, list(probe)
             except LookupError:
                 self._slots = [slot for slot in self._slots if slot.present()]
 
-    def excess(self, seen: list[int]) -> list[int]:
-        """For each version, how many references ``seen`` has beyond those that are explained."""
-        known: dict[int, int] = {id(version.code): 0 for version in self.versions}
-        for consts in self._tuples.values():
-            for const in consts:
-                if id(const) in known:
-                    known[id(const)] += 1
-        weights = chain(repeat(1, len(self._functions)), (slot.weight for slot in self._slots))
-        for holder, weight in zip(seen[len(self.versions) :], weights, strict=True):
-            if holder in known:
-                known[holder] += weight
-        return [n - base() - known[id(v.code)] for v, n in zip(self.versions, seen, strict=False)]
-
     def active(self) -> dict[Version, int]:
         """The versions that more references lead to than are known, and how many more."""
-        excess = self.excess(self.look())
-        return {version: n for version, n in zip(self.versions, excess, strict=True) if n != 0}
+        probe, seen = self.look()
+        return {version: n for version, n in zip(self.versions, probe.excess(seen), strict=True) if n != 0}
 
-    def expected_when_idle(self) -> list[int] | None:
-        """What :meth:`probe` gives while nothing changes, if nobody executes a version now; else ``None``."""
-        seen = self.look()
-        return None if any(self.excess(seen)) else seen
+    def when_idle(self) -> tuple[Probe, list[int]] | None:
+        """A probe, and what it gives while nothing changes, if nobody executes a version now; else ``None``."""
+        probe, seen = self.look()
+        return None if any(probe.excess(seen)) else (probe, seen)
 
     # --- finding holders ----------------------------------------------------------------------------------
 
@@ -114,6 +134,23 @@ class Accounts:
             if self.active():
                 self._slots = _each_once([*slots_of(self._modules, wanted), *self._heap_slots])
         return list(self._functions.values())
+
+    def suspended(self, version: Version, since: dict[Any, float]) -> list[Holder]:
+        """Generator-like objects that execute ``version``, as far as variables (or the deep search) lead to them."""
+        found = suspended_in(self._modules, {id(version.code)})
+        if self.deep_seconds:
+            known = {id(thing) for _, thing in found}
+            found += [("", r) for r in gc.get_referrers(version.code) if type(r) in _KINDS and id(r) not in known]
+        result = []
+        for name, thing in found:
+            frame = getattr(thing, SUSPENDED[type(thing)] + "_frame")
+            if frame is None or getattr(thing, SUSPENDED[type(thing)] + "_running"):
+                continue  # finished meanwhile, or on a stack and named there
+            function = f"{frame.f_globals.get('__name__', '?')}:{version.code.co_qualname}"
+            line = frame.f_lineno or version.code.co_firstlineno
+            started = since.setdefault(f"suspended {id(thing)}", time.time())
+            result.append(Holder(_KINDS[type(thing)], name, function, version.code.co_filename, line, started))
+        return result
 
     def know(self, functions: Iterable[FunctionType]) -> None:
         """Put functions on the books."""
@@ -147,6 +184,9 @@ class Accounts:
         return functions
 
 
+
+
+_KINDS = {GeneratorType: "generator", CoroutineType: "coroutine", AsyncGeneratorType: "async_generator"}
 
 
 def _each_once(slots: list[Slot]) -> list[Slot]:

@@ -19,6 +19,7 @@ The arithmetic is calibrated at import with a fresh code object, as versions of 
 
 from __future__ import annotations
 
+import inspect
 import sys
 import weakref
 from collections.abc import Iterable, Iterator
@@ -93,7 +94,15 @@ def tuples_that_hold(codes: Iterable[CodeType], wanted: set[int]) -> Iterator[tu
                     yield code.co_consts
 
 
-def _calibrate() -> int:
+def references_of_a_frame(code: CodeType) -> int:
+    """How many references to its code one frame makes: a generator-like object may own another beside its frame's."""
+    return _SUSPENDED if code.co_flags & _GENERATOR_LIKE else 1
+
+
+_GENERATOR_LIKE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+def _calibrate() -> tuple[int, int]:
     if hasattr(sys, "_is_gil_enabled") and not sys._is_gil_enabled():
         raise EngineUnsupported(
             "this interpreter runs without a GIL: reference counts and single C calls prove nothing here",
@@ -119,7 +128,7 @@ def _calibrate() -> int:
             where=sys.version,
             advice="please report this with the version of Python",
         )
-    return idle
+    return idle, held - freed
 
 
-_BASE = _calibrate()
+_BASE, _SUSPENDED = _calibrate()

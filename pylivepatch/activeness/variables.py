@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import CodeType, FrameType, ModuleType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, ModuleType
 from typing import Any
+
+SUSPENDED: dict[type, str] = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
+"""The types that suspend a frame, and the prefix of their attributes."""
 
 _DEPTH = 3
 _LIMIT = 20_000  # containers' items looked at
@@ -42,8 +46,37 @@ class Slot:
 
 def slots_of(modules: Iterable[ModuleType], wanted: set[int]) -> list[Slot]:
     """Where code objects with these ids are kept."""
-    queue: list[tuple[Any, int]] = [(vars(module), 0) for module in modules]
-    plain: dict[int, set[str]] = {}  # id of a frame's f_locals → the names that are plain local variables
+    found = [
+        _slot(container, key, plain)
+        for container, key, value, plain in _visit(modules)
+        if type(value) is CodeType and id(value) in wanted
+    ]
+    return [slot for slot in found if slot is not None]
+
+
+def suspended_in(modules: Iterable[ModuleType], wanted: set[int]) -> list[tuple[str, Any]]:
+    """Generator-like objects that run code with these ids and are kept in a variable, with its name."""
+    found: dict[int, tuple[str, Any]] = {}
+    for _, key, value, _ in _visit(modules):
+        code = code_of_suspended(value)
+        if code is not None and id(code) in wanted:
+            found.setdefault(id(value), (str(key), value))
+    return list(found.values())
+
+
+def code_of_suspended(thing: Any) -> CodeType | None:
+    """The code that a generator-like object will go on with; ``None`` for anything else, and for a finished one."""
+    for kind, prefix in SUSPENDED.items():
+        if type(thing) is kind:
+            frame = getattr(thing, prefix + "_frame")
+            return frame.f_code if frame is not None else None
+    return None
+
+
+def _visit(modules: Iterable[ModuleType]) -> Iterator[tuple[Any, Any, Any, set[str] | None]]:
+    """Container, key and value of each variable; for a frame's ``f_locals`` also the names that are plain locals."""
+    queue: deque[tuple[Any, int]] = deque((vars(module), 0) for module in modules)
+    plain: dict[int, set[str]] = {}
     for frame in _callers():
         queue.append((frame.f_globals, 0))
         variables, code = frame.f_locals, frame.f_code
@@ -51,12 +84,11 @@ def slots_of(modules: Iterable[ModuleType], wanted: set[int]) -> list[Slot]:
             # A cell is shared by several frames but is one reference: those are left out.
             plain[id(variables)] = set(code.co_varnames) - set(code.co_cellvars) - set(code.co_freevars)
             queue.append((variables, 0))
-    found: list[Slot] = []
     seen: set[int] = set()
     keep: list[Any] = []
     looked_at = 0
     while queue and looked_at < _LIMIT:
-        container, depth = queue.pop(0)
+        container, depth = queue.popleft()
         if id(container) in seen:
             continue
         seen.add(id(container))
@@ -65,15 +97,10 @@ def slots_of(modules: Iterable[ModuleType], wanted: set[int]) -> list[Slot]:
             looked_at += 1
             if looked_at % _BATCH == 0:
                 time.sleep(0)
-            if type(value) is CodeType:
-                slot = _slot(container, key, plain.get(id(container)))
-                if id(value) in wanted and slot is not None:
-                    found.append(slot)
-            elif depth < _DEPTH:
-                inner = _container(value)
-                if inner is not None:
-                    queue.append((inner, depth + 1))
-    return found
+            yield container, key, value, plain.get(id(container))
+            inner = _container(value) if depth < _DEPTH else None
+            if inner is not None:
+                queue.append((inner, depth + 1))
 
 
 def _callers() -> Iterator[FrameType]:

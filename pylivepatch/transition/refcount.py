@@ -39,7 +39,7 @@ from typing import Any
 from pylivepatch import events
 from pylivepatch.activeness import Holder, holders
 from pylivepatch.activeness.accounts import Accounts
-from pylivepatch.activeness.references import Version, counts, version_of
+from pylivepatch.activeness.references import Version, counts, references_of_a_frame, version_of
 from pylivepatch.commit import calls, once, set_attribute, set_code, set_codes, switch_if_idle
 from pylivepatch.errors import TransitionTimeout, UnknownHolders, UnswappableShape
 from pylivepatch.transition.swap import Attribute, Guard, Swap, build_trampoline
@@ -100,6 +100,7 @@ class Transition:
         self._stages: dict[str, float] = {}
         self._entered = time.perf_counter()
         self._born_trampolines: list[tuple[Version, weakref.ref[CodeType]]] = []
+        self._accounts = Accounts((), (), list)
 
     # --- the protocol -------------------------------------------------------------------------------------
 
@@ -145,8 +146,11 @@ class Transition:
         return True
 
     def _switch_if_idle(self) -> bool:
-        expected = self._accounts.expected_when_idle()
-        return expected is not None and switch_if_idle(self.counter, expected, self._accounts.probe(), self._commit)
+        idle = self._accounts.when_idle()
+        if idle is None:
+            return False
+        probe, expected = idle
+        return switch_if_idle(self.counter, expected, probe, self._commit)
 
     def enable(self) -> None:
         self._stage("enable")
@@ -340,25 +344,30 @@ class Transition:
 
     def holders(self) -> list[Holder]:
         """Who keeps the transition from finishing, as far as it can be told."""
-        names = {id(s.old): s.module for s in self._all_swaps()}
-        inside = [code for swap in self._all_swaps() for _, code in swap.trampolines]
-        inside += [code for _, r in self._born_trampolines if (code := r()) is not None]
-        accounts = getattr(self, "_accounts", None)
-        old = list(accounts.active().items()) if accounts is not None else []
-        found = holders.find([*inside, *(version.code for version, _ in old)], self._since)
-        for version, excess in old:
-            named = len(holders.find([version.code], {}))
-            if excess > named:
-                module = names.get(id(version), "?")
-                found.append(holders.unexplained(version.code, module, excess - named, self._since))
-        inside_count = self.counter[0] - (1 if self.state is State.DRAINING else 0)
-        named = len(holders.find(inside, {}))
-        if 0 < inside_count < _NEVER and inside_count > named:
-            code = inside[0] if inside else None
-            if code is not None:
-                module = self.swaps[0].module
-                found.append(holders.unexplained(code, module, inside_count - named, self._since))
+        found: list[Holder] = []
+        for module, version, excess in self._executing():
+            named = holders.find([version.code], self._since)
+            missing = excess - len(named) * references_of_a_frame(version.code)
+            if missing > 0:
+                suspended = self._accounts.suspended(version, self._since)
+                named += suspended
+                missing -= len(suspended) * references_of_a_frame(version.code)
+            if missing > 0:
+                named.append(holders.unexplained(version.code, module, missing, self._since))
+            found += named
         return found
+
+    def _executing(self) -> Iterator[tuple[str, Version, int]]:
+        """Old code and trampolines that somebody executes: module, version, references that are no known holder's."""
+        modules = {id(swap.old): swap.module for swap in self._all_swaps()}
+        for version, excess in self._accounts.active().items():
+            yield modules.get(id(version), "?"), version, excess
+        for swap in self._all_swaps():
+            for function, code in swap.trampolines:
+                version = version_of(code)
+                excess = counts([version])[0] - 2 - (function.__code__ is code)  # the list's, this frame's, its own
+                if excess > 0:
+                    yield swap.module, version, excess
 
     def status(self) -> dict[str, Any]:
         """JSON-able: what is under way."""
@@ -415,8 +424,7 @@ class Transition:
                 _lingering.append((old if self.state is State.REVERSED else None, version_of(born)))
             del born
         self._born_trampolines.clear()
-        if hasattr(self, "_accounts"):
-            del self._accounts
+        self._accounts = Accounts((), (), list)
         if hasattr(self, "_commit"):
             del self._commit
         _prune_lingering()
