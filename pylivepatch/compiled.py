@@ -209,8 +209,7 @@ def _compile_module(patch: str, module: ModulePatch, optimize: int) -> CompiledM
             texts = (change.defaults, change.kwdefaults, change.annotations)
             values = [_expression(text or None, filename) for text in texts]
             decorators = [_expression(text, filename, change.new.line) for text in change.decorators]
-            template = trampoline(code)
-            check(code, template.code)
+            template = checked_trampoline(code, [])
             items.append(Item("new", change.target, marshal.dumps((code, values, decorators, template.to_bytes()))))
         elif isinstance(change, ValueChange):
             before, after = (_expression(text, filename, change.line) for text in (change.old, change.new))
@@ -317,7 +316,7 @@ def children(paths: list[Path], outer: Path) -> list[Path]:
 def checked_trampoline(code: CodeType, adopt: list[Path]) -> Template:
     """The trampoline of ``code``, after :func:`pylivepatch.ftrace.verify.check`."""
     template = trampoline(code, adopt=adopt)
-    check(code, template.code)
+    check(code, template, adopt)
     return template
 
 

@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
-class Strange(Exception):
-    """An instruction that no hook has, or one that cannot do what a hook does."""
+from pylivepatch.ftrace.listing import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,8 @@ class Effect:
 
 _NULL = object()
 _NOTHING = {"NOP", "NOT_TAKEN", "PRECALL", "CACHE"}
+# Since 3.12 the argument also says which outcomes of a comparison of integers mean True: it must be right in full.
+_GREATER = next(i.arg for i in dis.get_instructions(compile("a > b", "", "eval")) if i.opname == "COMPARE_OP")
 _JUMPS_IF = {
     "POP_JUMP_IF_TRUE": True,
     "POP_JUMP_IF_FALSE": False,
@@ -62,12 +62,12 @@ class Follower:
         self._inherited = inherited
 
     def follow(self, start: int, stop: range, counter: int, stack: tuple[Any, ...] = ()) -> Effect:
-        """Execute from ``start`` for as long as the next instruction is in ``stop``. Raises :class:`Strange`."""
+        """Execute from ``start`` for as long as the next instruction is in ``stop``. Raises :class:`Problem`."""
         effect = Effect(start, stack=list(stack))
         value = [counter]
         while effect.end in stop:
             if effect.end in effect.visited:
-                raise Strange("a loop")
+                raise Problem("a hook has a loop")
             effect.visited.add(effect.end)
             effect.end = self._step(self._code[effect.end], effect, value)
             effect.depth = max(effect.depth, len(effect.stack) - len(stack))
@@ -80,7 +80,10 @@ class Follower:
             return following
         if name in _JUMPS_IF:
             effect.events.append(("branch",))
-            return self._index_of[instr.argval] if bool(_pop(stack)) is _JUMPS_IF[name] else following
+            value = _pop(stack)
+            if "TO_BOOL" in dis.opmap and type(value) is not bool:  # since 3.13 a jump tests for True itself
+                raise Problem("a hook has a jump on what is no truth value")
+            return self._index_of[instr.argval] if bool(value) is _JUMPS_IF[name] else following
         if name == "JUMP_FORWARD":
             return self._index_of[instr.argval]
         if name == "LOAD_CONST":
@@ -98,7 +101,7 @@ class Follower:
             _pop(stack)
         elif name == "TO_BOOL":
             stack.append(bool(_number(_pop(stack))))
-        elif name == "COMPARE_OP" and instr.argval == ">":
+        elif name == "COMPARE_OP" and instr.arg == _GREATER:
             right, left = _number(_pop(stack)), _number(_pop(stack))
             stack.append(left > right)
         elif name == "BINARY_SUBSCR" or (name == "BINARY_OP" and instr.argrepr == "[]"):
@@ -115,12 +118,12 @@ class Follower:
         elif name == "CALL":
             self._call(stack, arg, effect)
         else:
-            raise Strange(f"{name} {instr.argrepr}".strip())
+            raise Problem(f"a hook has {name} {instr.argrepr}".strip())
         return following
 
     def _constant(self, index: int) -> Any:
         if index < self._inherited:
-            raise Strange(f"constant {index}, which is the body's")
+            raise Problem(f"a hook has constant {index}, which is the body's")
         return self._consts[index]
 
     def _call(self, stack: list[Any], count: int, effect: Effect) -> None:
@@ -128,29 +131,29 @@ class Follower:
         pair = [_pop(stack), _pop(stack)]  # the callable and its NULL; their order changed in 3.13
         called = [item for item in pair if isinstance(item, Slot)]
         if len(called) != 1 or _NULL not in pair:
-            raise Strange("a call of something else")
+            raise Problem("a hook has a call of something else")
         effect.events.append(("call", called[0].name, arguments))
         stack.append(f"result of {called[0].name}")
 
 
 def _pop(stack: list[Any]) -> Any:
     if not stack:
-        raise Strange("a pop of what is not the hook's")
+        raise Problem("a hook has a pop of what is not the hook's")
     return stack.pop()
 
 
 def _at(stack: list[Any], depth: int) -> Any:
     if not 0 < depth <= len(stack):
-        raise Strange("a copy of what is not the hook's")
+        raise Problem("a hook has a copy of what is not the hook's")
     return stack[-depth]
 
 
 def _number(value: Any) -> int:
     if not isinstance(value, int):
-        raise Strange("arithmetic with something other than the counter")
+        raise Problem("a hook has arithmetic with something other than the counter")
     return value
 
 
 def _counter(index: Any, *, of: Any) -> None:
     if of != Slot("counter") or type(index) is not int or index != 0:
-        raise Strange("a subscript of something other than the counter")
+        raise Problem("a hook has a subscript of something other than the counter")

@@ -137,6 +137,8 @@ def delegate(name: str, constant: Constant, arguments: list[Op], location) -> li
     for op in _body(name):
         value = _pushed(op, code)
         if _stands_for(value, ARGUMENTS):
+            for argument in arguments:
+                argument.handler = op.handler
             result += arguments
             continue
         if op.name in ("LOAD_CONST", "RETURN_CONST"):

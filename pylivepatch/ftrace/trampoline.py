@@ -185,9 +185,10 @@ class _Builder:
             op.handler = op.handler or handler
         late = self._late_entry()
         tail = [*handler_ops, *late, *self._uncounted_stop_iteration(preamble)]
-        entry = hooks.inline("entry", self.constant, body[0], late[0])
         for op in [op for op in body if op.name in RETURNS]:
             insert_before(body, op, hooks.inline("leave", self.constant, op))
+        # After the exit hooks: a body may begin with its return, and the entry hook must go on to the hook before it.
+        entry = hooks.inline("entry", self.constant, body[0], late[0])
         self.ops = [*preamble, *entry, *body, *tail]
         self.stack = max(
             self.stack,

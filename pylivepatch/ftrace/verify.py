@@ -1,14 +1,19 @@
 """An independent check of a trampoline against its original, before it is installed.
 
 It shares no code with the maker: it reads both code objects with :mod:`dis`, aligns the original's instructions with
-the trampoline's, and requires that
+the trampoline's (the *image* of the body), and requires that
 
-* every instruction of the original is there, once, in order, with the same argument and position (jumps: to the
-  image of their target, or into the exit hook before it), and what is between them belongs to a hook;
-* every instruction of the body that the original's exception table covers is covered in the same way (same image of
-  the handler, same depth, same lasti), and every other instruction of the body by the exit handler at depth 0;
-* no instruction of a counting hook is covered but by the restoring handler of the exit handler itself;
-* names, flags, arguments and variables are the original's, and the stack is deep enough for what was added.
+* every instruction of the original is there, once, in order, with the same argument and position;
+* wherever control arrives at an instruction of the body (from the one before it, by a jump, by an exception), what
+  runs in between is what it should be: the entry hook directly after RESUME, an exit hook before each return, the
+  report of a new function directly after it is made, and nothing anywhere else. What a hook *does* is found by
+  following it with several values of the counter (:mod:`pylivepatch.ftrace.follow`), not by how it looks;
+* no counting hook has a line, or is covered by a handler of the body;
+* every instruction that the original's exception table covers is covered in the same way (same handler, depth, lasti),
+  every other one of the body by the exit handler at depth 0, which counts and raises again;
+* a late entry does what the same statement in Python does, with every parameter in order;
+* there is no instruction besides; names, flags, arguments and variables are the original's, and the stack is deep
+  enough for what was added.
 
 A wrong exception table or stack size is a crash of the process, so what fails here is refused, never installed.
 """
@@ -16,9 +21,17 @@ A wrong exception table or stack size is a crash of the process, so what fails h
 from __future__ import annotations
 
 import dis
+from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
+from typing import TYPE_CHECKING, Any
 
 from pylivepatch.errors import UnswappableShape
+from pylivepatch.ftrace.follow import Effect, Follower, Slot
+from pylivepatch.ftrace.listing import JUMPS, Cover, Listing, Problem, unmarked
+from pylivepatch.ftrace.reference import ARGUMENTS, Statement, parameters, statement
+
+if TYPE_CHECKING:
+    from pylivepatch.ftrace.trampoline import Path, Template
 
 _SAME = (
     "co_argcount",
@@ -35,12 +48,18 @@ _SAME = (
     "co_nlocals",
 )
 
-Entry = tuple[int, int, bool]  # target, depth, lasti
+_RETURNS = ("RETURN_VALUE", "RETURN_CONST")
+_COUNTERS = (0, 1, 2, 7)  # values of the counter that the hooks are tried with
+_FUNCTION = "the function just made"
+_EXIT_STACK = 5  # in the exit handler: lasti, exception, and those of a second one, and a copy
 
 
-def check(original: CodeType, generated: CodeType) -> None:
-    """Raise :class:`UnswappableShape` unless ``generated`` is a faithful trampoline of ``original``."""
-    problem = find_problem(original, generated)
+def check(original: CodeType, template: Template, adopt: Iterable[Path] = ()) -> None:
+    """Raise :class:`UnswappableShape` unless ``template`` is a faithful trampoline of ``original``.
+
+    ``adopt`` lists the nested functions whose instances it must report.
+    """
+    problem = find_problem(original, template, adopt)
     if problem:
         raise UnswappableShape(
             f"the trampoline for {original.co_qualname} fails its check: {problem}",
@@ -49,146 +68,335 @@ def check(original: CodeType, generated: CodeType) -> None:
         )
 
 
-def find_problem(original: CodeType, generated: CodeType) -> str:
-    """What is wrong with ``generated``, in words; an empty string where nothing is."""
-    for name in _SAME:
-        if getattr(original, name) != getattr(generated, name):
-            return f"{name} differs"
-    if len(generated.co_consts) < len(original.co_consts):
-        return "constants are missing"
-    if generated.co_stacksize < original.co_stacksize + 3:
-        return "the stack is not deep enough"
-    old = [i for i in dis.get_instructions(original) if i.opname != "EXTENDED_ARG"]
-    new = [i for i in dis.get_instructions(generated) if i.opname != "EXTENDED_ARG"]
-    image = _align(old, new)
-    if image is None:
-        return "the body's instructions are not those of the original"
-    return _check_jumps(old, new, image) or _check_handlers(original, generated, old, new, image)
+def find_problem(original: CodeType, template: Template, adopt: Iterable[Path] = ()) -> str:
+    """What is wrong with ``template``, in words; an empty string where nothing is."""
+    try:
+        _Comparison(original, template, tuple(adopt), ()).check(counted=True)
+    except Problem as problem:
+        return str(problem)
+    return ""
 
 
-def _is_jump(instr: dis.Instruction) -> bool:
-    return instr.opcode in _JUMPS
+class _Comparison:
+    """One original and its trampoline (``counted``), or a class body in it that only reports its methods."""
 
+    def __init__(self, original: CodeType, template: Template, adopt: tuple[Path, ...], prefix: Path) -> None:
+        self.original, self.template, self.prefix = original, template, prefix
+        self.adopted = {path[0]: self._slot_of(path) for path in adopt if len(path) == 1}
+        self.deeper: dict[int, tuple[Path, ...]] = {}
+        for path in adopt:
+            if len(path) > 1 and path[0] not in self.adopted:
+                self.deeper[path[0]] = (*self.deeper.get(path[0], ()), path[1:])
+        self.inherited = len(original.co_consts)
+        self.consts: list[Any] = list(template.code.co_consts)
+        self.resume = -1
+        self.late = -1
+        self.depth = 0  # of the deepest hook
+        self.hooks: dict[int, int] = {}  # where each counting hook begins and ends
+        self.used: set[int] = set()  # indices of instructions that have their place
 
-_JUMPS = {*dis.hasjrel, *dis.hasjabs, dis.opmap["END_ASYNC_FOR"]}
+    def _slot_of(self, path: Path) -> str:
+        return "adopt:" + "/".join(map(str, (*self.prefix, *path)))
 
+    def check(self, *, counted: bool) -> None:
+        self._compare_attributes()
+        self.old, self.new = Listing(self.original), Listing(self.template.code)
+        self.follower = Follower(self.new.instructions, self.new.index_of, tuple(self.consts), self.inherited)
+        self._align()
+        if counted:
+            entries = [i for i, instr in enumerate(self.old.instructions) if instr.opname == "RESUME"]
+            if not entries or self.old.instructions[entries[0]].arg != 0:
+                raise Problem("the original has no ordinary function entry")
+            self.resume = entries[0]
+        self._check_arrivals(counted)
+        self._check_covers(counted)
+        if counted:
+            self._check_exit_handler()
+            self._check_places()
+            self._check_late_entry()
+        self._check_rest()
+        for index, paths in self.deeper.items():
+            inner = dict(self.template.nested).get(index)
+            if inner is None:
+                raise Problem(f"nobody reports the functions that constant {index} makes")
+            _Comparison(self.original.co_consts[index], inner, paths, (*self.prefix, index)).check(counted=False)
+        if set(dict(self.template.nested)) != set(self.deeper):
+            raise Problem("nested code is replaced that should not be")
 
-def _align(old: list[dis.Instruction], new: list[dis.Instruction]) -> dict[int, int] | None:
-    """For each index into ``old`` the index into ``new`` that is its image; ``None`` where there is none.
+    def _compare_attributes(self) -> None:
+        code = self.template.code
+        for name in _SAME:
+            if getattr(self.original, name) != getattr(code, name):
+                raise Problem(f"{name} differs")
+        if self.template.inherited != self.inherited or len(code.co_consts) < self.inherited:
+            raise Problem("constants are missing")
+        for index, name in self.template.slots:
+            if not self.inherited <= index < len(code.co_consts) or isinstance(self.consts[index], Slot):
+                raise Problem(f"the slot {name} takes another constant's place")
+            self.consts[index] = Slot(name)
 
-    Greedy from the front: a hook's instruction has no position at all (or, after a MAKE_FUNCTION, belongs to a run
-    that loads a constant which the original does not have), so it cannot be taken for one of the body.
-    """
-    image: dict[int, int] = {}
-    at = 0
-    for index, instr in enumerate(old):
-        while at < len(new) and not _same(instr, new[at]):
+    # --- the body -----------------------------------------------------------------------------------------
+
+    def _align(self) -> None:
+        """Find the image of each instruction: greedily from the front.
+
+        A counting hook has no position, so it cannot be taken for the body; the report of a new function has one,
+        and is stepped over as a whole.
+        """
+        self.image: list[int] = []
+        at, new = 0, self.new.instructions
+        for instr in self.old.instructions:
+            while at < len(new) and not _same(instr, new[at]):
+                at = self._end_of_report(at) if self._begins_report(at) else at + 1
+            if at >= len(new):
+                raise Problem(f"the body's {instr.opname} at {instr.offset} is not there")
+            self.image.append(at)
             at += 1
-        if at == len(new):
+        self.used.update(self.image)
+
+    def _begins_report(self, at: int) -> bool:
+        instr = self.new.instructions[at]
+        value = self.consts[instr.arg or 0] if instr.opname == "LOAD_CONST" else None
+        return isinstance(value, Slot) and value.name.startswith("adopt:")
+
+    def _end_of_report(self, at: int) -> int:
+        while at < len(self.new.instructions) and self.new.instructions[at].opname != "POP_TOP":
+            at += 1
+        return at + 1
+
+    def _check_arrivals(self, counted: bool) -> None:
+        if self.image[0] != 0:
+            raise Problem("it does not begin with the body")
+        for i in range(1, len(self.image)):
+            self._fall_through(i, counted)
+        arrivals = set()
+        for i, at in enumerate(self.image):
+            target = self.old.target(i)
+            if target is not None:
+                arrivals.add((self.new.target(at), target))
+            before, after = self.old.covers[i], self.new.covers[at]
+            if before is not None and after is not None and i > self.resume:
+                arrivals.add((after.target, before.target))
+        for start, index in arrivals:
+            if start is None:
+                raise Problem(f"what went to {self.old.instructions[index].offset} is no jump any more")
+            self._arrive(start, index, counted)
+
+    def _fall_through(self, index: int, counted: bool) -> None:
+        """Control comes from the instruction before."""
+        start = self.image[index - 1] + 1
+        slot = self._slot_after(index)
+        if slot is not None:
+            start = self._check_report(start, slot, self.image[index - 1])
+        if counted and index - 1 == self.resume:
+            start = self._check_entry(start, self.image[index])
+        self._arrive(start, index, counted)
+
+    def _slot_after(self, index: int) -> str | None:
+        """The slot to be called before ``index``: a function to be reported has been made, and is whole."""
+        old = self.old.instructions
+        if old[index - 1].opname == "LOAD_CONST" and old[index - 1].arg in self.adopted:
+            if old[index].opname != "MAKE_FUNCTION":
+                raise Problem(f"a nested function escapes at {old[index].offset}")
             return None
-        image[index] = at
-        at += 1
-    return image
+        make = index - 1
+        while old[make].opname == "SET_FUNCTION_ATTRIBUTE":  # since 3.13
+            make -= 1
+        if old[make].opname != "MAKE_FUNCTION" or old[index].opname == "SET_FUNCTION_ATTRIBUTE":
+            return None
+        return self.adopted.get(old[make - 1].arg or 0) if old[make - 1].opname == "LOAD_CONST" else None
+
+    def _check_report(self, start: int, slot: str, make: int) -> int:
+        """The new function is given to ``slot`` and stays on the stack. Returns where the report ends."""
+        end = self._end_of_report(start)
+        if not any(self._begins_report(i) for i in range(start, min(end, start + 2))):  # PUSH_NULL is first before 3.13
+            raise Problem(f"a nested function is not reported to {slot}")
+        effect = self.follower.follow(start, range(start, end), 1, (_FUNCTION,))
+        if effect.events != [("call", slot, (_FUNCTION,))] or effect.stack != [_FUNCTION] or effect.end != end:
+            raise Problem(f"a nested function is not reported to {slot}")
+        for i in range(start, end):
+            if self.new.covers[i] != self.new.covers[make]:
+                raise Problem(f"the report at {self.new.instructions[i].offset} is covered by another handler")
+        self.used.update(effect.visited)
+        self.depth = max(self.depth, effect.depth)
+        return end
+
+    def _check_entry(self, start: int, end: int) -> int:
+        """The entry hook counts, and leads to the late entry where the counter is 0. Returns where it ends."""
+        first = self.follower.follow(start, range(start, end), 0)
+        self.late = first.end
+        stop = max(first.visited, default=start - 1) + 1
+        if start <= self.late <= end:
+            raise Problem("the entry hook does not lead to the late entry")
+        self._check_hook(start, stop, lambda counter: counter + 1 if counter else 0, late=self.late)
+        return stop
+
+    def _arrive(self, start: int, index: int, counted: bool) -> None:
+        """From ``start`` the exit hook must run where ``index`` is a return, and nothing else before it."""
+        end = self.image[index]
+        begin = self.image[index - 1] + 1 if index else 0
+        if not begin <= start <= end:
+            raise Problem(f"what goes to {self.old.instructions[index].offset} goes elsewhere")
+        if counted and index > self.resume and self.old.instructions[index].opname in _RETURNS:
+            self._check_hook(start, end, lambda counter: max(counter - 1, 0), commits=True)
+        elif start != end:
+            raise Problem(f"there is more before {self.old.instructions[index].offset} than there should be")
+
+    def _check_hook(
+        self, start: int, end: int, counted: Callable[[int], int], *, late: int = -1, commits: bool = False
+    ) -> None:
+        """From ``start`` to ``end`` stands one counting hook: what it stores, where it goes, whether it commits."""
+        if start not in self.hooks:
+            offset = self.new.instructions[start].offset if start < len(self.new.instructions) else "the end"
+            visited: set[int] = set()
+            for counter in _COUNTERS:
+                effect = self.follower.follow(start, range(start, end), counter)
+                stored = counted(counter)
+                if effect.stack or effect.end != (late if late >= 0 and not stored else end):
+                    raise Problem(f"the hook at {offset} leads elsewhere when the counter is {counter}")
+                problem = _judge(effect, stored, commits=commits and not stored)
+                if problem:
+                    raise Problem(f"the hook at {offset} {problem} when the counter is {counter}")
+                visited |= effect.visited
+                self.depth = max(self.depth, effect.depth)
+            if visited != set(range(start, end)):
+                raise Problem(f"not every instruction of the hook at {offset} can be reached")
+            self.hooks[start] = end
+            self.used |= visited
+        elif self.hooks[start] != end:
+            raise Problem(f"the hook before {self.new.instructions[end].offset} is not its own")
+
+    def _check_places(self) -> None:
+        """No hook has a line, and none is covered; those of the exit handler are its own affair."""
+        (handler, _, _) = next(iter(self.exits))
+        for start, end in self.hooks.items():
+            for i in range(start, end):
+                instr = self.new.instructions[i]
+                if self.new.covers[i] is not None and start != handler + 1:
+                    raise Problem(f"the hook at {instr.offset} is covered by a handler")
+                if _has_line(instr):
+                    raise Problem(f"the hook at {instr.offset} has a line")
+
+    def _check_covers(self, counted: bool) -> None:
+        """Depths; that the handlers are the right ones is checked as arrivals are."""
+        exits: set[Cover] = set()
+        for i, at in enumerate(self.image):
+            before, after, offset = self.old.covers[i], self.new.covers[at], self.old.instructions[i].offset
+            if before is not None:
+                if after is None or before[1:] != after[1:]:
+                    raise Problem(f"the handler of {offset} has another depth")
+                if i <= self.resume:
+                    self._check_copy(before.target, after.target)
+            elif counted and i > self.resume:
+                if after is None or after[1:] != (0, True):
+                    raise Problem(f"the exit handler does not cover {offset} at depth 0")
+                exits.add(after)
+            elif after is not None:
+                raise Problem(f"the instruction at {offset} is covered by a handler")
+        if counted and len(exits) != 1:
+            raise Problem("there is no one exit handler")
+        self.exits = exits
+
+    def _check_copy(self, old: int, new: int) -> None:
+        """What is thrown into a generator before the entry hook ran meets a copy of its own handler, uncounted."""
+        for i in range(len(self.old.instructions) - old):
+            if new + i >= len(self.new.instructions):
+                break
+            a, b = self.old.instructions[old + i], self.new.instructions[new + i]
+            if (a.opname, a.arg) != (b.opname, b.arg) or new + i in self.image or self.new.covers[new + i] is not None:
+                break
+            self.used.add(new + i)
+            if a.opname == "RERAISE":
+                return
+        raise Problem("the entry's handler is not a copy")
+
+    # --- what was added -----------------------------------------------------------------------------------
+
+    def _check_exit_handler(self) -> None:
+        """It counts and raises again; and should the hook raise, the thread's exception state is restored."""
+        (start, _, _), new = next(iter(self.exits)), self.new.instructions
+        end = next((i for i in range(start, len(new)) if new[i].opname == "RERAISE"), start)
+        shape = [(i.opname, i.arg) for i in (new[start], *new[end : end + 4])]
+        wanted = [("PUSH_EXC_INFO", None), ("RERAISE", 2), ("COPY", 3), ("POP_EXCEPT", None), ("RERAISE", 1)]
+        if shape != wanted:
+            raise Problem("the exit handler is not PUSH_EXC_INFO … RERAISE 2, COPY 3, POP_EXCEPT, RERAISE 1")
+        self._check_hook(start + 1, end, lambda counter: max(counter - 1, 0), commits=True)
+        for i in range(start, end + 4):
+            restore = Cover(end + 1, 2, True) if i <= end else None
+            instr = new[i]
+            if self.new.covers[i] != restore:
+                raise Problem(f"the exit handler's {instr.opname} at {instr.offset} is covered wrongly")
+            if _has_line(instr):
+                raise Problem(f"the exit handler's {instr.opname} at {instr.offset} has a line")
+        self._add([start, *range(end, end + 4)])
+
+    def _check_late_entry(self) -> None:
+        """It returns (or yields from, or awaits) what ``late_entry`` gives for a tuple of all parameters."""
+        wanted = statement(self.original)
+        loads = parameters(self.original)
+        places: list[int] = []  # the index of each instruction of the statement; the loads count as one
+        at = self.late
+        for item in wanted.items:
+            places.append(at)
+            at += len(loads) if item.value is ARGUMENTS else 1
+        places.append(at)
+        if at > len(self.new.instructions):
+            raise Problem("the late entry is cut short")
+        found = Statement.read(self.new, self.consts, places, loads)
+        for place, a, b in zip(places, wanted.items, found.items, strict=False):
+            if a != b:
+                offset = self.new.instructions[place].offset
+                raise Problem(f"the late entry has {b} at {offset} where {a} should be")
+        self.depth = max(self.depth, wanted.stacksize + len(loads) - self.original.co_stacksize)
+        self._add(range(self.late, at))
+
+    def _add(self, place: Sequence[int]) -> None:
+        if self.used.intersection(place):
+            raise Problem("two of its parts overlap")
+        self.used.update(place)
+
+    def _check_rest(self) -> None:
+        for i, instr in enumerate(self.new.instructions):
+            if i not in self.used:
+                raise Problem(f"the {instr.opname} at {instr.offset} belongs to nothing")
+        needed = self.original.co_stacksize + self.depth
+        needed = max(needed, _EXIT_STACK) if self.resume >= 0 else needed
+        if self.template.code.co_stacksize < needed:
+            raise Problem(f"the stack is not deep enough: {self.template.code.co_stacksize}, and {needed} is needed")
 
 
 def _same(a: dis.Instruction, b: dis.Instruction) -> bool:
     if a.opname != b.opname or a.positions != b.positions:
         return False
-    if _is_jump(a) or a.arg == b.arg:
-        return True
-    if a.opname == "RESUME" and a.arg and b.arg is not None:  # the mark of a generator that needs no running on close
-        return (a.arg & 3) == (b.arg & 3) and (a.arg & ~b.arg) in (4, 8)
-    return a.opname == "YIELD_VALUE" and (a.arg, b.arg) == (1, 2)
+    return a.opcode in JUMPS or b.arg == unmarked(a)
 
 
-def _check_jumps(old: list[dis.Instruction], new: list[dis.Instruction], image: dict[int, int]) -> str:
-    index_of = {instr.offset: i for i, instr in enumerate(old)}
-    new_index = _index_by_offset(new)
-    body = set(image.values())
-    for i, instr in enumerate(old):
-        if not _is_jump(instr) or not isinstance(instr.argval, int) or instr.arg is None:
-            continue
-        target = _at_or_after(index_of, instr.argval)
-        reached = new_index.get(new[image[i]].argval)
-        if reached is None:
-            return f"the jump at {instr.offset} goes into the middle of an instruction"
-        while reached not in body:  # through an exit hook, straight down
-            reached += 1
-        if reached != image[target]:
-            return f"the jump at {instr.offset} goes elsewhere"
-    return ""
+def _has_line(instr: dis.Instruction) -> bool:
+    return instr.positions is not None and instr.positions.lineno is not None
 
 
-def _index_by_offset(instructions: list[dis.Instruction]) -> dict[int, int]:
-    """Where a jump may land: at an instruction, or at its EXTENDED_ARG prefixes (two code units at most here)."""
-    result: dict[int, int] = {}
-    for i, instr in enumerate(instructions):
-        for offset in range(getattr(instr, "start_offset", instr.offset - _prefixes(instr)), instr.offset + 1, 2):
-            result[offset] = i
-    return result
+def _judge(effect: Effect, stored: int, *, commits: bool) -> str:
+    """Whether a hook did what it should: read the counter and store it with nothing in between, branch on what it then
+    is, and call nobody but ``commit``, where that is due."""
+    events = list(effect.events)
+    reads = _take(events, ("read",))
+    if not reads or events[:1] != [("store", stored)]:
+        return "does not count"
+    del events[0]
+    _take(events, ("read",))
+    if events[:1] == [("branch",)]:
+        del events[0]
+    if commits:
+        if events[:1] != [("call", "commit", ())]:
+            return "does not commit"
+        del events[0]
+    return f"does more than count ({events[0]})" if events else ""
 
 
-def _prefixes(instr: dis.Instruction) -> int:
-    return 2 * max(0, ((instr.arg or 0).bit_length() - 1) // 8)
-
-
-def _at_or_after(index_of: dict[int, int], offset: int) -> int:
-    while offset not in index_of:  # the prefixes of the instruction there
-        offset += 2
-    return index_of[offset]
-
-
-def _check_handlers(
-    original: CodeType,
-    generated: CodeType,
-    old: list[dis.Instruction],
-    new: list[dis.Instruction],
-    image: dict[int, int],
-) -> str:
-    old_cover, new_cover = _coverage(original, old), _coverage(generated, new)
-    resume = next(i for i, instr in enumerate(old) if instr.opname == "RESUME" and not instr.arg)
-    exits = {new_cover[image[i]] for i in range(resume + 1, len(old)) if old_cover[i] is None}
-    if len(exits) > 1 or None in exits:
-        return "the exit handler does not cover the whole body"
-    for i in range(len(old)):
-        before, after = old_cover[i], new_cover[image[i]]
-        if before is None:
-            if i > resume and after is not None and (after[1], after[2]) != (0, True):
-                return f"the exit handler has a wrong depth at {old[i].offset}"
-            if i <= resume and after is not None:
-                return "the entry is covered by a handler"
-        elif after is None or (before[1], before[2]) != (after[1], after[2]):
-            return f"the handler of {old[i].offset} has another depth"
-        elif i > resume and after[0] != image[before[0]]:
-            return f"the handler of {old[i].offset} is another one"
-        elif i <= resume and [new[after[0] + n].opname for n in (0, 1)] != [old[before[0] + n].opname for n in (0, 1)]:
-            return "the entry's handler is not a copy"
-    target = next(iter(exits))[0] if exits else None  # type: ignore[index]
-    if target is not None and new[target].opname != "PUSH_EXC_INFO":
-        return "the exit handler does not begin with PUSH_EXC_INFO"
-    return _check_hooks(new, new_cover, set(image.values()), target)
-
-
-def _check_hooks(
-    new: list[dis.Instruction], cover: list[Entry | None], body: set[int], exit_handler: int | None
-) -> str:
-    """A hook (an unbroken run of instructions that have no line) stands outside every handler of the body."""
-    for i, instr in enumerate(new):
-        if i in body or cover[i] is None:
-            continue
-        inside_exit_handler = exit_handler is not None and i >= exit_handler and cover[i][2]  # type: ignore[index]
-        adopting = instr.positions is not None and instr.positions.lineno is not None
-        if not inside_exit_handler and not adopting:
-            return f"the hook at {instr.offset} is covered by a handler"
-    return ""
-
-
-def _coverage(code: CodeType, instructions: list[dis.Instruction]) -> list[Entry | None]:
-    """For each instruction the handler that covers it: index of its first instruction, depth, lasti."""
-    index = _index_by_offset(instructions)
-    result: list[Entry | None] = [None] * len(instructions)
-    for entry in dis._parse_exception_table(code):  # type: ignore[attr-defined]
-        for i, instr in enumerate(instructions):
-            if entry.start <= instr.offset < entry.end:
-                result[i] = (index[entry.target], entry.depth, entry.lasti)
-    return result
+def _take(events: list[tuple[Any, ...]], event: tuple[Any, ...]) -> int:
+    """Take ``event`` off the front of ``events``, however often it is there; returns how often."""
+    count = 0
+    while events and events[0] == event:
+        del events[0]
+        count += 1
+    return count
