@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from pylivepatch.agent import native
 from pylivepatch.errors import AgentError
 
 SUFFIX = ".sock"
@@ -165,7 +166,7 @@ def listen(directory: str, pid: int) -> tuple[socket.socket, str]:
             where=path,
             advice="containers that share a folder can have equal process ids: set PYLIVEPATCH_DIR for each",
         )
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server = native.new_socket()
     try:
         with suppress(FileNotFoundError):
             os.unlink(unpublished)
@@ -196,7 +197,7 @@ def connect(path: str, timeout: float | None) -> socket.socket:
     :raises OSError: as ``socket.connect`` does; ``BlockingIOError`` where the time is up
     :raises AgentError: the path is too long
     """
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client = native.new_socket()
     try:
         if timeout == 0:
             client.setblocking(False)

@@ -25,11 +25,12 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
-from pylivepatch.agent import runtime
+from pylivepatch.agent import native, runtime
 from pylivepatch.agent.connection import Connection
 from pylivepatch.agent.routes import Routes
 from pylivepatch.agent.wire import BadRequest
@@ -63,7 +64,7 @@ class Agent:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._poller = select.poll()
+        self._poller = native.new_poll()
         self._clients: dict[int, Connection] = {}
         self._worker = Worker(engine, self._wake)
         self._routes = Routes(engine, self._worker)
@@ -71,7 +72,7 @@ class Agent:
         self._waiting: Connection | None = None  # the client that gets the lines of _work
         self._accept_at: float | None = None
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="pylivepatch-agent", daemon=True)
+        self._join: Callable[[], None] | None = None
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -83,15 +84,15 @@ class Agent:
         self._listener, self.path = runtime.listen(self.directory, self.pid)
 
     def start(self) -> None:
-        self._thread.start()
+        self._join = native.start_thread(self._run, "pylivepatch-agent")
 
     def stop(self) -> None:
         """Stop serving and remove the socket. Work under way goes on to its end."""
         self._stopping = True
         self._remove_socket()
         self._wake()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join()
+        if self._join is not None:
+            self._join()
         _forget(self)
 
     def abandon(self) -> None:
@@ -168,7 +169,7 @@ class Agent:
     def _accept(self) -> None:
         assert self._listener is not None
         try:
-            sock, _ = self._listener.accept()
+            sock = native.accept(self._listener)
         except (BlockingIOError, InterruptedError, ConnectionError):
             return
         except OSError as error:

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import binascii
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from pylivepatch import errors, events
+from pylivepatch.agent import native
 
 log = logging.getLogger("pylivepatch.agent")
 
@@ -92,9 +93,7 @@ class Worker:
             )
         self.current = work
         try:
-            threading.Thread(
-                target=self._run, args=(work,), name=f"pylivepatch-{work.action}", daemon=True
-            ).start()
+            native.start_thread(partial(self._run, work), f"pylivepatch-{work.action}")
         except BaseException:
             self.current = None
             raise

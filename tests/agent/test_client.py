@@ -252,6 +252,7 @@ def test_a_stopped_process_is_not_waited_for_without_end(
 ) -> None:
     monkeypatch.setattr(client_module, "ANSWER_TIMEOUT", 0.3)
     os.kill(target.pid, signal.SIGSTOP)
+    os.waitpid(target.pid, os.WUNTRACED)  # until all its threads stand
     try:
         with pytest.raises(errors.AgentError, match="does not answer in time"):
             Client(target.pid).info()

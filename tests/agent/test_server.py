@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import json
 import shutil
 import socket
@@ -269,26 +270,15 @@ def test_a_process_without_free_file_descriptors_is_served_again_later(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_ACCEPT_PAUSE", 0.05)
-    listener = served.agent._listener
-    tries: list[int] = []
+    accept, tries = server.native.accept, list[int]()
 
-    class Exhausted:
-        def accept(self) -> Any:
-            tries.append(1)
-            if len(tries) < 3:
-                raise OSError(24, "Too many open files")
-            assert listener is not None
-            return listener.accept()
+    def exhausted_at_first(listener: socket.socket) -> socket.socket:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listener)
 
-        def fileno(self) -> int:
-            assert listener is not None
-            return listener.fileno()
-
-        def close(self) -> None:
-            assert listener is not None
-            listener.close()
-
-    monkeypatch.setattr(served.agent, "_listener", Exhausted())
+    monkeypatch.setattr(server.native, "accept", exhausted_at_first)
     assert served.request("GET", "/status")[0] == 200
     assert len(tries) >= 3
 
