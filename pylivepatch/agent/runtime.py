@@ -52,6 +52,8 @@ def known_directories(environ: Mapping[str, str] = os.environ, uid: int | None =
     way round.
     """
     uid = os.geteuid() if uid is None else uid
+    if environ.get("PYLIVEPATCH_DIR"):
+        return [default_directory(environ, uid)]
     found = [
         default_directory(environ, uid),
         default_directory({"XDG_RUNTIME_DIR": f"/run/user/{uid}"}, uid),

@@ -17,7 +17,7 @@ from targets import Target, other_python, service, write_trees
 
 from pylivepatch import compiled, errors, patchfile
 from pylivepatch.agent import client as client_module
-from pylivepatch.agent import discovery, runtime
+from pylivepatch.agent import discovery
 from pylivepatch.agent.client import Client, agents, error_from
 from pylivepatch.build import build_patch
 from pylivepatch.patch import Patch
@@ -35,7 +35,6 @@ def fix(tmp_path: Path) -> Path:
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where this process, as a client, looks for agents: where the service puts them."""
     monkeypatch.setenv("PYLIVEPATCH_DIR", str(tmp_path / "run"))
-    monkeypatch.setattr(runtime, "known_directories", lambda *_: [str(tmp_path / "run")])
     return tmp_path / "run"
 
 
