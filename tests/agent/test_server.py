@@ -171,7 +171,7 @@ def test_a_client_that_does_not_read_its_answers_is_dropped(
     monkeypatch.setattr(connection, "PATIENCE", 0.2)
     with served.connect() as client:
         client.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError, ConnectionError):  # its buffers are full, or it is out already
             while True:
                 client.send(b"GET / HTTP/1.1\r\n\r\n" * 100)
         assert served.request("GET", "/status")[0] == 200
