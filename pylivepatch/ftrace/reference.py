@@ -90,18 +90,21 @@ def parameters(code: CodeType) -> list[tuple[str, int]]:
 def statement(code: CodeType) -> Statement:
     """What a late entry into ``code`` must do."""
     if code.co_flags & inspect.CO_ASYNC_GENERATOR:
-        return _compiled("async generator")
+        return _compiled("async generator", 0)
     if code.co_flags & inspect.CO_COROUTINE:
-        return _compiled("coroutine")
-    return _compiled("generator" if code.co_flags & inspect.CO_GENERATOR else "function")
+        return _compiled("coroutine", 0)
+    kind = "generator" if code.co_flags & inspect.CO_GENERATOR else "function"
+    return _compiled(kind, code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 
 @cache
-def _compiled(kind: str) -> Statement:
+def _compiled(kind: str, flags: int) -> Statement:
+    """``flags``: since 3.15 the interpreter sets GET_ITER's argument by them when it makes the code object."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # a number is not callable: that is the point
         module = compile(_STATEMENTS[kind], "<late entry>", "exec", dont_inherit=True, optimize=0)
     code = next(const for const in module.co_consts if isinstance(const, CodeType))
+    code = code.replace(co_flags=code.co_flags | flags)
     listing = Listing(code)
     start = next(i for i, instr in enumerate(listing.instructions) if instr.opname == "RESUME") + 1
     consts = [_MEANING.get(const, const) if type(const) is complex else const for const in code.co_consts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import dis
 import sys
+import types
 from collections.abc import Callable
 from itertools import pairwise
 from types import CodeType
@@ -64,6 +65,11 @@ async def async_generator(n: int) -> Any:
         yield m
 
 
+@types.coroutine
+def iterable_coroutine(n: Any) -> Any:
+    return (yield from n)
+
+
 def maker(n: int) -> Any:
     def inner() -> int:
         return n
@@ -87,7 +93,7 @@ def nothing() -> None:
     pass
 
 
-ORIGINALS = [plain, careful, generator, bare_generator, coroutine, async_generator, maker, nothing]
+ORIGINALS = [plain, careful, generator, bare_generator, coroutine, async_generator, iterable_coroutine, maker, nothing]
 
 
 def paths_of(code: CodeType) -> list[Path]:
