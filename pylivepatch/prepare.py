@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import marshal
+import operator
 import sys
 import time
 import weakref
@@ -290,7 +291,8 @@ def _switch(
 ) -> Switch:
     """The switch for functions that share one live code object. ``new`` is given for hand-written replacements."""
     old = live[0].__code__
-    if kind(old) != "function" and kind(old) != kind(pair.new):
+    # From 3.13 on CPython warns of such an assignment: Python code would run in the middle of the switch.
+    if kind(old) != kind(pair.new):
         raise UnswappableShape(
             f"a {kind(old)} would become a {kind(pair.new)}",
             where=where,
@@ -406,9 +408,20 @@ def prepare_replacement(replacement: Replacement) -> Part:
         part.switches.append(switch)
         for name in ("__defaults__", "__kwdefaults__", ANNOTATIONS, "__doc__"):
             before, after = getattr(old, name), getattr(new, name)
-            if before is not after and before != after:
+            if _differ(before, after):
                 part.attributes.append(Attribute(old, name, before, after, f"{where}.{name}"))
     return part
+
+
+def _differ(before: Any, after: Any) -> bool:
+    """Whether two attributes of functions differ. Values by identity: 1 equals True, and an array may equal nothing."""
+    if type(before) is tuple and type(after) is tuple:
+        return len(before) != len(after) or any(map(operator.is_not, before, after))
+    if type(before) is dict and type(after) is dict:
+        return list(before) != list(after) or any(map(operator.is_not, before.values(), after.values()))
+    if type(before) is str and type(after) is str:
+        return before != after
+    return before is not after
 
 
 def _same_globals(old: FunctionType, new: FunctionType) -> bool:
