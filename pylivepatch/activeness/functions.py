@@ -108,7 +108,7 @@ def _parts(thing: Any, names: set[str]) -> list[Any]:
     for kind in (list, tuple, set, frozenset, deque):
         if _is(thing, kind):
             return _snapshot(kind.__iter__, thing)
-    return [*_snapshot(dict.values, _state(thing)), _inside(thing)]
+    return [*_snapshot(dict.values, _state(thing)), _inside(thing), type(thing)]  # the class may be a local one
 
 
 def _snapshot(items: Any, container: Any) -> list[Any]:

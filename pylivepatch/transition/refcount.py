@@ -279,31 +279,36 @@ class Transition:
         if not self._accounts.active():
             return
         self._take_in(self._accounts.refresh(thorough=True))
+        self._accounts.refresh(thorough=False)  # the trampolines just made hold nested code too
         missing = self._unexplained_instances()
         if missing and self._deep:
             self._take_in(self._accounts.deep())
+            self._accounts.refresh(thorough=False)
             self._publish("deep", seconds=self._accounts.deep_seconds)
             self.report["deep_search"] = self._accounts.deep_seconds
             return  # what is left is executing, and drains
         if missing:
-            name, code, n = missing[0]
+            where, n = missing[0]
             raise UnknownHolders(
                 f"{n} reference{'s' if n > 1 else ''} to a nested function cannot be explained: live instances of it "
                 "may exist that the module's namespace does not lead to",
-                where=f"{name} ({code.co_filename}:{code.co_firstlineno})",
+                where=where,
                 advice="load with deep=True (--deep): it searches the heap, which holds every thread for tens of "
                 "milliseconds per million objects",
             )
 
-    def _unexplained_instances(self) -> list[tuple[str, CodeType, int]]:
+    def _unexplained_instances(self) -> list[tuple[str, int]]:
+        """Where, and how many. No code object: the error's traceback would keep it, and so hold the next try."""
         nested = {id(s.old): s.name for s in self._all_swaps() if s.is_nested}
         nested |= {id(g.version): g.name for g in self.guards if g.version.code.co_name != "<genexpr>"}
         result = []
         for version, excess in self._accounts.active().items():
             if id(version) in nested:
-                frames = holders.find([version.code], {})
-                if excess > len(frames):
-                    result.append((nested[id(version)], version.code, excess - len(frames)))
+                code = version.code
+                missing = excess - len(holders.find([code], {})) * references_of_a_frame(code)
+                if missing > 0:
+                    where = f"{nested[id(version)]} ({code.co_filename}:{code.co_firstlineno})"
+                    result.append((where, missing))
         return result
 
     def _take_in(self, functions: Iterable[FunctionType]) -> None:
@@ -415,8 +420,7 @@ class Transition:
         }
         for swap in self._all_swaps():
             body = swap.old if self.state is State.REVERSED else None
-            for _, code in swap.trampolines:
-                _lingering.append((body, version_of(code)))
+            _lingering.extend((body, version_of(code)) for _, code in swap.trampolines)  # no variable keeps the last
             swap.trampolines.clear()
         for old, reference in self._born_trampolines:
             born = reference()
