@@ -15,21 +15,23 @@ from types import ModuleType
 from typing import Any
 
 Arrived = Callable[[ModuleType], None]
-_waiting: dict[str, list[Arrived]] = {}
+_waiting: dict[str, list[tuple[object, Arrived]]] = {}  # by module name: who waits, and what to call
 
 
-def expect(names: Iterable[str], arrived: Arrived) -> None:
+def expect(names: Iterable[str], waiter: object, arrived: Arrived) -> None:
     """Call ``arrived`` with each of these modules, once, as soon as it has been executed."""
     for name in names:
-        _waiting.setdefault(name, []).append(arrived)
+        _waiting.setdefault(name, []).append((waiter, arrived))
     if _waiting and _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
 
 
-def forget(names: Iterable[str]) -> None:
-    """Wait for these no longer."""
-    for name in list(names):
-        _waiting.pop(name, None)
+def forget(waiter: object) -> None:
+    """``waiter`` waits no longer. Others may, for the same modules."""
+    for name, those in list(_waiting.items()):
+        those[:] = [entry for entry in those if entry[0] is not waiter]
+        if not those:
+            _waiting.pop(name, None)
     _leave_if_idle()
 
 
@@ -74,7 +76,7 @@ class _Loader(importlib.abc.Loader):
             spec.loader = self._loader
         module.__loader__ = self._loader
         self._loader.exec_module(module)
-        for arrived in _waiting.pop(module.__name__, ()):
+        for _, arrived in _waiting.pop(module.__name__, ()):
             arrived(module)
         _leave_if_idle()
 

@@ -126,13 +126,14 @@ def load(
                 waiting[module.name] = module
             parts += [prepare_module(module, m) for m in live]
         parts += [prepare_replacement(replacement) for replacement in replacements]
+        _check_each_once(parts)
         if not parts and not waiting:
             raise PrepareError("the patch changes nothing", where=name, advice="add a change to it")
         applied = Applied(name, description, time.time(), _parts=parts, _waiting=waiting)
         applied.report = _switch(applied, parts, forward=True, timeout=timeout, deep=deep)
         applied.report["waiting"] = list(waiting)
         if waiting:
-            arrivals.expect(waiting, partial(_arrived, applied))
+            arrivals.expect(waiting, applied, partial(_arrived, applied))
         return applied
 
 
@@ -190,18 +191,35 @@ def _compile(patch: Patch | CompiledPatch | str | os.PathLike[str]) -> CompiledP
 def _transition(name: str, action: str) -> Iterator[None]:
     """Own the right to change functions. Raises :class:`TargetBusy` while another transition has it."""
     global _owner
-    if not _lock.acquire(blocking=False):
+    free = _lock.acquire(blocking=False)
+    if free and _owner:  # this very thread: a subscriber, a signal handler, or an import calls from inside a transition
+        _lock.release()
+    if not free or _owner:
         raise TargetBusy(
             f"another transition is under way: {_owner}",
             where=f"{action} {name}",
             advice="wait until `pylivepatch status` shows none, then try again",
         )
-    before, _owner = _owner, f"{action} of {name!r}"
     try:
+        _owner = f"{action} of {name!r}"
         yield
     finally:
-        _owner = before
+        _owner = ""
         _lock.release()
+
+
+def _check_each_once(parts: list[Part]) -> None:
+    """One redirector a function, as ftrace's IPMODIFY: two changes of one function have no order."""
+    seen: set[int] = set()
+    for switch in (s for part in parts for s in part.switches):
+        for function in switch.live():
+            if id(function) in seen:
+                raise TargetBusy(
+                    f"the patch changes {switch.name} twice",
+                    where=switch.name,
+                    advice="give each function one new version; an alias is the same function",
+                )
+            seen.add(id(function))
 
 
 def _switch(applied: Applied, parts: list[Part], *, forward: bool, timeout: float, deep: bool) -> dict[str, Any]:
@@ -256,7 +274,7 @@ def _record(applied: Applied, parts: list[Part], swaps: list[Swap], *, forward: 
         if applied not in _stack:
             _stack.append(applied)
     else:
-        arrivals.forget(applied._waiting)
+        arrivals.forget(applied)
         applied._waiting.clear()
         if applied in _stack:
             _stack.remove(applied)
@@ -321,19 +339,33 @@ if hasattr(os, "register_at_fork"):
 
 
 def _arrived(applied: Applied, module: ModuleType) -> None:
-    """A module that ``applied`` waits for was executed: switch its part before its importer goes on."""
-    with _lock:  # unlike a user's load it waits: the importer cannot be told to try again
-        compiled = applied._waiting.get(module.__name__)
-        if compiled is None:
-            return
+    """A module that ``applied`` waits for was executed: switch its part before its importer goes on.
+
+    Unlike a user's load it waits for a transition under way, as the importer cannot be told to try again; but not for
+    good, as that one may be waiting for this import.
+    """
+    name = module.__name__
+    try:
+        if not _lock.acquire(timeout=_ARRIVAL_TIMEOUT):
+            raise TargetBusy(
+                f"another transition was under way for the {_ARRIVAL_TIMEOUT:.0f} s that an import may wait: {_owner}",
+                where=name,
+                advice="unload the patch and load it again: the module is there now",
+            )
         try:
+            compiled = applied._waiting.get(name)
+            if compiled is None:
+                return
             part = prepare_module(compiled, module)
+            _check_each_once([part])
             _switch(applied, [part], forward=True, timeout=_ARRIVAL_TIMEOUT, deep=False)
             applied._parts.append(part)
-            applied.report.setdefault("arrived", []).append(module.__name__)
-        except LivePatchError as error:
-            applied.failed[module.__name__] = str(error)
-            events.log.error("%s could not be applied to %s: %s", applied.name, module.__name__, error)
-            events.publish("failed", applied.name, module=module.__name__, error=error.as_dict())
+            applied.report.setdefault("arrived", []).append(name)
         finally:
-            del applied._waiting[module.__name__]
+            applied._waiting.pop(name, None)
+            _lock.release()
+    except LivePatchError as error:
+        applied._waiting.pop(name, None)
+        applied.failed[name] = str(error)
+        events.log.error("%s could not be applied to %s: %s", applied.name, name, error)
+        events.publish("failed", applied.name, module=name, error=error.as_dict())
