@@ -1,0 +1,199 @@
+"""The stack of patches, modules that come later, and patches built from source."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import traceback
+from typing import Any
+
+import pytest
+
+import pylivepatch
+from pylivepatch import Patch
+from pylivepatch.compiled import compile_patch
+from pylivepatch.errors import DataMismatch, NotRemovable
+
+
+def first() -> str:
+    return "first"
+
+
+def second() -> str:
+    return "second"
+
+
+def third() -> str:
+    return "third"
+
+
+def test_patches_of_one_function_stack_and_come_off_in_order(each_path: str) -> None:
+    original = first.__code__
+    one = pylivepatch.load(Patch("one").replace(first, second))
+    two = pylivepatch.load(Patch("two").replace(first, third))
+    assert (first(), [a.name for a in pylivepatch.patches()]) == ("third", ["one", "two"])
+    with pytest.raises(NotRemovable) as caught:
+        one.unload()
+    assert "two" in caught.value.advice
+    two.unload()
+    assert first() == "second"
+    one.unload()
+    assert first.__code__ is original
+
+
+def test_what_another_tool_changed_since_is_not_overwritten(each_path: str) -> None:
+    applied = pylivepatch.load(Patch("one").replace(first, second))
+    new = first.__code__
+    first.__code__ = third.__code__.replace()
+    with pytest.raises(NotRemovable):
+        applied.unload()
+    assert first() == "third"
+    first.__code__ = new
+    applied.unload()
+    assert first() == "first"
+
+
+SOURCE = """\
+import os
+LIMIT = 10
+class C:
+    level = 1
+    def method(self): return 'old', self.level
+def function(a=1): return 'old', LIMIT, a
+"""
+NEW = """\
+import os
+import json
+LIMIT = 20
+class C:
+    level = 2
+    def method(self): return 'new', self.level, self.added()
+    def added(self): return super().__repr__() and 'added'
+def function(a=2): return 'new', LIMIT, helper(a)
+def helper(x): return json.dumps(x)
+"""
+
+
+def names_and_codes(module: Any) -> dict[str, Any]:
+    return {
+        name: getattr(value, "__code__", value)
+        for name, value in {**vars(module), **vars(module.C)}.items()
+        if not name.startswith("__")
+    }
+
+
+def test_a_patch_from_source_changes_and_adds_and_takes_back(sources: Any, each_path: str) -> None:
+    module = sources.load(SOURCE)
+    before = names_and_codes(module)
+    applied = pylivepatch.load(compile_patch(sources.patch(module, NEW)))
+    assert module.C().method() == ("new", 2, "added")
+    assert module.function() == ("new", 20, "2")
+    assert applied.as_dict()["waiting"] == []
+    applied.unload()
+    assert names_and_codes(module) == before
+    assert module.function() == ("old", 10, 1)
+    assert not hasattr(module, "helper")
+
+
+def test_a_value_changed_since_refuses_the_unload(sources: Any) -> None:
+    module = sources.load(SOURCE)
+    applied = pylivepatch.load(compile_patch(sources.patch(module, NEW)))
+    module.LIMIT = 30
+    with pytest.raises(DataMismatch):
+        applied.unload()
+    module.LIMIT = 20
+    applied.unload()
+
+
+def test_tracebacks_show_the_lines_of_the_version_that_runs(sources: Any) -> None:
+    source = "def f():\n    a = 1\n    raise KeyError('old line')\n"
+    module = sources.load(source)
+
+    def lines() -> tuple[int | None, str | None]:
+        try:
+            module.f()
+        except KeyError as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            return frame.lineno, frame.line
+        raise AssertionError
+
+    new = "def f():\n    a = 1\n    b = 2\n    raise KeyError('new line')\n"
+    applied = pylivepatch.load(compile_patch(sources.patch(module, new)))
+    assert lines() == (4, "raise KeyError('new line')")
+    applied.unload()
+    assert lines() == (3, "raise KeyError('old line')")
+
+
+# --- arrivals -----------------------------------------------------------------------------------------------
+
+
+def test_a_module_is_patched_as_it_is_imported(sources: Any) -> None:
+    name = sources.write(SOURCE)
+    applied = pylivepatch.load(compile_patch(sources.patch(name, NEW)))
+    assert applied.waiting == (name,)
+    module = importlib.import_module(name)
+    assert module.function() == ("new", 20, "2")
+    assert applied.waiting == ()
+    assert [type(finder).__module__ for finder in sys.meta_path].count("pylivepatch.arrivals") == 0
+    applied.unload()
+    assert module.function() == ("old", 10, 1)
+
+
+def test_a_patch_taken_out_while_it_waits_never_comes(sources: Any) -> None:
+    name = sources.write(SOURCE)
+    pylivepatch.load(compile_patch(sources.patch(name, NEW))).unload()
+    assert importlib.import_module(name).function() == ("old", 10, 1)
+
+
+def test_two_patches_wait_for_one_module_each_for_itself(sources: Any) -> None:
+    name = sources.write("def f(): return 'old'\ndef g(): return 'old'\n")
+    one = compile_patch(sources.patch(name, "def f(): return 'new'\ndef g(): return 'old'\n", "one"))
+    two = compile_patch(sources.patch(name, "def f(): return 'old'\ndef g(): return 'new'\n", "two"))
+    pylivepatch.load(one)
+    pylivepatch.load(two).unload()
+    module = importlib.import_module(name)
+    assert (module.f(), module.g()) == ("new", "old")
+
+
+def test_a_module_that_is_not_what_was_expected_is_imported_all_the_same(sources: Any) -> None:
+    name = sources.write(SOURCE)
+    applied = pylivepatch.load(compile_patch(sources.patch(name, NEW)))
+    sources.write(SOURCE.replace("LIMIT, a", "LIMIT, a, a"), name)
+    module = importlib.import_module(name)
+    assert module.function() == ("old", 10, 1, 1)
+    assert "PLP112" in applied.failed[name]
+
+
+def test_a_module_that_fails_to_import_fails_as_ever(sources: Any) -> None:
+    name = sources.write("def f(): return 'old'\n1 // 0\n")
+    applied = pylivepatch.load(compile_patch(sources.patch(name, "def f(): return 'new'\n1 // 0\n")))
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            importlib.import_module(name)
+    assert applied.waiting == (name,)
+
+
+def test_status_may_be_asked_at_any_moment(sources: Any, counted: None) -> None:
+    """From another thread, as the agent does: the books must not be mixed up by it."""
+    stop, problems = threading.Event(), []
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                pylivepatch.status()
+            except BaseException as error:
+                problems.append(error)
+                return
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            pylivepatch.load(Patch("p").replace(first, second)).unload()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert problems == []
