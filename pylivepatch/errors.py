@@ -157,6 +157,30 @@ class SwitchedAnyway(LivePatchError):
     code = "PLP123"
 
 
+class ShadowExists(LivePatchError):
+    """The object has a shadow variable of this id already."""
+
+    code = "PLP130"
+
+
+class ShadowBusy(LivePatchError):
+    """This thread is making that very shadow variable, further down its stack, and asked for it again."""
+
+    code = "PLP131"
+
+
+class IncompatibleState(PrepareError):
+    """A state that an applied patch changed is unknown to the new patch, or known to it in an older version only."""
+
+    code = "PLP132"
+
+
+class CallbackRefused(PrepareError):
+    """The patch's ``pre_patch`` refused, failed, or did not return in time. Nothing was touched."""
+
+    code = "PLP133"
+
+
 # --- the builder --------------------------------------------------------------------------------------------
 
 
