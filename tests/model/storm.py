@@ -1,0 +1,270 @@
+"""A short storm over the real engine with one rule of its protocol broken. Run in a process of its own.
+
+``python storm.py MUTANT SECONDS`` prints what was seen, as JSON: calls that saw two versions, how many transitions
+finished, how many were reversed. It stops early once the mutant is caught.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pylivepatch
+from pylivepatch import TransitionTimeout, compiled
+from pylivepatch.commit import calls, set_attribute, set_code
+from pylivepatch.compiled import compile_patch
+from pylivepatch.ftrace import hooks, late, trampoline
+from pylivepatch.transition import refcount, swap
+from pylivepatch.transition.refcount import Transition
+
+SOURCE = """
+MARK = "one"
+
+class Boom(Exception):
+    pass
+
+def g(caller, raises):
+    own = "one"
+    for _ in range(20):
+        pass
+    check(own, caller)
+    check(own, MARK)
+    if raises:
+        raise Boom
+
+def f(raises):
+    own = "one"
+    check(own, MARK)
+    for _ in range(20):
+        pass
+    g(own, raises)
+    check(own, MARK)
+
+def slow_f(pause):
+    own = "one"
+    check(own, MARK)
+    pause()
+    g(own, False)
+    check(own, MARK)
+
+def numbers():
+    own = "one"
+    check(own, MARK)
+    yield own
+    g(own, False)
+    check(own, MARK)
+"""
+
+
+# --- the mutants ------------------------------------------------------------------------------------------------
+
+
+def release_before_drain() -> None:
+    enable = Transition.enable
+
+    def early(self: Transition) -> None:
+        enable(self)
+        self.counter[0] -= 1
+        self.counter[0] or self._commit()
+
+    Transition.enable = early  # type: ignore[method-assign]
+    Transition.release = lambda self: None  # type: ignore[method-assign]
+
+
+def skip_drain() -> None:
+    Transition.drain = lambda self, deadline: None  # type: ignore[method-assign]
+
+
+def commit_without_counter() -> None:
+    def release(self: Transition) -> None:
+        self.counter[0] = 0
+        self._commit()
+
+    Transition.release = release  # type: ignore[method-assign]
+
+
+def code_before_data() -> None:
+    def steps(self: Transition) -> Iterator[Iterator[Any]]:
+        for each in self._all_swaps():
+            yield set_code(each.functions, each.new.code)
+        yield calls([partial(time.sleep, 0.0005)])  # a C call that lets the others in
+        yield calls([set_attribute(a.owner, a.name, a.new) for a in self.attributes])
+        yield calls([self._done.release])
+
+    class Unhelpful(late.LateEntry):
+        __slots__ = ()
+
+        def __init__(self, function: Any, code: Any, make: Any, commit: Any) -> None:
+            super().__init__(function, code, make, lambda: None)
+
+    Transition._steps = steps  # type: ignore[method-assign]
+    swap.LateEntry = Unhelpful  # type: ignore[attr-defined]
+
+
+def look_and_switch_in_two_calls() -> None:
+    def switch(counter: list[int], expected: list[int], probe: Any, commit: Callable[[], None]) -> bool:
+        if list(probe) != expected:
+            return False
+        time.sleep(0.0005)
+        counter[0] = 0
+        commit()
+        return True
+
+    refcount.switch_if_idle = switch  # type: ignore[assignment, attr-defined]
+    Transition.fast_path = True
+
+
+def reverse_in_two_steps() -> None:
+    def reverse(self: Transition) -> None:
+        if self.state is refcount.State.COMMITTED:
+            return
+        seen = self.counter[0]
+        time.sleep(0.002)
+        if not seen:
+            return self._committed()
+        self.counter[0] = refcount._NEVER
+        if self.state is not refcount.State.PREPARED:
+            self._take_out()
+            self.state = refcount.State.REVERSED
+
+    Transition.reverse = reverse  # type: ignore[method-assign]
+
+
+def forget_what_lingers() -> None:
+    class Forgetful(list[Any]):
+        def append(self, item: Any) -> None:
+            pass
+
+    refcount._lingering = Forgetful()
+
+
+def _hooks(old: str, new: str) -> None:
+    assert old in hooks._SOURCE
+    compiled.check = lambda *_: None  # type: ignore[attr-defined]  # it would refuse all of these
+    hooks._SOURCE = hooks._SOURCE.replace(old, new)
+    hooks._TEMPLATES.update(hooks._compile_templates())
+
+
+def count_up_from_zero() -> None:
+    _hooks("1j[0] += 1j[0] > 0", "1j[0] += 1")
+
+
+def count_down_before_the_body() -> None:
+    _hooks("1j[0] += 1j[0] > 0", "1j[0] += 1j[0] > 0; 1j[0] -= 1j[0] > 0")
+    _hooks("    1j[0] -= 1j[0] > 0\n", "    1j[0] -= 1j[0] < 0\n")
+
+
+def exceptions_uncounted() -> None:
+    exit_hook = trampoline._Builder._exception_exit
+    compiled.check = lambda *_: None  # type: ignore[attr-defined]
+
+    def uncounted(self: Any) -> Any:
+        inline, hooks.inline = hooks.inline, lambda *_: []
+        try:
+            return exit_hook(self)
+        finally:
+            hooks.inline = inline
+
+    trampoline._Builder._exception_exit = uncounted  # type: ignore[method-assign]
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "none": lambda: None,
+    "release before drain": release_before_drain,
+    "skip drain": skip_drain,
+    "commit without counter": commit_without_counter,
+    "code before data": code_before_data,
+    "look and switch in two calls": look_and_switch_in_two_calls,
+    "reverse in two steps": reverse_in_two_steps,
+    "forget what lingers": forget_what_lingers,
+    "count up from zero": count_up_from_zero,
+    "count down before the body": count_down_before_the_body,
+    "exceptions uncounted": exceptions_uncounted,
+}
+IMPATIENT = ("reverse in two steps", "forget what lingers", "none")
+"""Those whose fault shows only where transitions are reversed: half of theirs have no time at all."""
+
+
+# --- the storm --------------------------------------------------------------------------------------------------
+
+
+class Storm:
+    def __init__(self, folder: Path) -> None:
+        for side, text in (("old", SOURCE), ("new", SOURCE.replace('"one"', '"two"'))):
+            (folder / side).mkdir()
+            (folder / side / "storm_target.py").write_text(text)
+        sys.path.insert(0, str(folder / "old"))
+        self.module: Any = __import__("storm_target")
+        vars(self.module)["check"] = self.check
+        self.patch = compile_patch(pylivepatch.build_patch(folder / "old", folder / "new", name="storm"))
+        self.mixed = self.calls = self.switched = self.reversed = 0
+        self.stop = False
+
+    def check(self, own: str, other: str) -> None:
+        self.mixed += own != other
+
+    def work(self, seed: int) -> None:
+        chance = Random(seed)
+        kept: list[Any] = []
+        while not self.stop:
+            self.calls += 1
+            how = chance.randrange(5)
+            if how < 2:
+                with suppress(self.module.Boom):
+                    self.module.f(how == 1)
+            elif how == 2:
+                self.module.slow_f(partial(time.sleep, chance.random() * 0.004))
+            elif how == 3 and len(kept) < 3:
+                kept.append(self.module.numbers())
+                if chance.random() < 0.5:
+                    next(kept[-1])
+            elif kept:
+                for _ in kept.pop():
+                    pass
+            if chance.random() < 0.3:
+                time.sleep(chance.random() * 0.004)
+
+    def run(self, seconds: float, *, impatient: bool) -> None:
+        chance = Random(0)
+        threads = [threading.Thread(target=self.work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self.mixed:
+            timeout = chance.random() * 0.01 if impatient and chance.random() < 0.5 else 1.0
+            try:
+                if pylivepatch.patches():
+                    pylivepatch.unload("storm", timeout=timeout)
+                else:
+                    pylivepatch.load(self.patch, timeout=timeout)
+                self.switched += 1
+            except TransitionTimeout:
+                self.reversed += 1
+            time.sleep(0.001)
+        self.stop = True
+        for thread in threads:
+            thread.join()
+
+
+def main(mutant: str, seconds: float) -> None:
+    Transition.fast_path = False
+    MUTANTS[mutant]()
+    sys.setswitchinterval(1e-5)
+    with tempfile.TemporaryDirectory() as folder:
+        storm = Storm(Path(folder))
+        storm.run(seconds, impatient=mutant in IMPATIENT)
+        seen = {name: getattr(storm, name) for name in ("mixed", "calls", "switched", "reversed")}
+    print(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))
