@@ -191,14 +191,15 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "exceptions uncounted": exceptions_uncounted,
 }
 IMPATIENT = ("reverse in two steps", "forget what lingers", "none")
-"""Those whose fault shows only where transitions are reversed: half of theirs have no time at all."""
+"""Those whose fault shows only where transitions are reversed: most of theirs have little time, and calls last longer."""
 
 
 # --- the storm --------------------------------------------------------------------------------------------------
 
 
 class Storm:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, impatient: bool) -> None:
+        self.impatient = impatient
         for side, text in (("old", SOURCE), ("new", SOURCE.replace('"one"', '"two"'))):
             (folder / side).mkdir()
             (folder / side / "storm_target.py").write_text(text)
@@ -222,7 +223,8 @@ class Storm:
                 with suppress(self.module.Boom):
                     self.module.f(how == 1)
             elif how == 2:
-                self.module.slow_f(partial(time.sleep, chance.random() * 0.004))
+                longest = 0.05 if self.impatient and chance.random() < 0.2 else 0.004
+                self.module.slow_f(partial(time.sleep, chance.random() * longest))
             elif how == 3 and len(kept) < 3:
                 kept.append(self.module.numbers())
                 if chance.random() < 0.5:
@@ -233,14 +235,14 @@ class Storm:
             if chance.random() < 0.3:
                 time.sleep(chance.random() * 0.004)
 
-    def run(self, seconds: float, *, impatient: bool) -> None:
+    def run(self, seconds: float) -> None:
         chance = Random(0)
         threads = [threading.Thread(target=self.work, args=(seed,)) for seed in range(4)]
         for thread in threads:
             thread.start()
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self.mixed:
-            timeout = chance.random() * 0.01 if impatient and chance.random() < 0.5 else 1.0
+            timeout = chance.random() * 0.08 if self.impatient and chance.random() < 0.7 else 1.0
             try:
                 if pylivepatch.patches():
                     pylivepatch.unload("storm", timeout=timeout)
@@ -260,8 +262,8 @@ def main(mutant: str, seconds: float) -> None:
     MUTANTS[mutant]()
     sys.setswitchinterval(1e-5)
     with tempfile.TemporaryDirectory() as folder:
-        storm = Storm(Path(folder))
-        storm.run(seconds, impatient=mutant in IMPATIENT)
+        storm = Storm(Path(folder), impatient=mutant in IMPATIENT)
+        storm.run(seconds)
         seen = {name: getattr(storm, name) for name in ("mixed", "calls", "switched", "reversed")}
     print(json.dumps(seen))
 
