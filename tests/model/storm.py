@@ -191,7 +191,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "exceptions uncounted": exceptions_uncounted,
 }
 IMPATIENT = ("reverse in two steps", "forget what lingers", "none")
-"""Those whose fault shows only where transitions are reversed: most of theirs have little time, and calls last longer."""
+"""Their fault shows only where transitions are reversed: most have little time here, and some calls last long."""
 
 
 # --- the storm --------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from .protocol import REAL, Protocol
 from .scenarios import SCENARIOS, Scenario
 from .state import PROGRAMS
 
+DOCS = Path(__file__).parents[2] / "docs" / "model.md"
 EVERY_SCENARIO = [pytest.param(s, id=s.name, marks=[pytest.mark.slow] if s.slow else []) for s in SCENARIOS]
 
 
@@ -21,6 +23,9 @@ def test_no_interleaving_breaks_a_rule(scenario: Scenario) -> None:
     print(found)
     assert not found.violation, str(found)
     assert found.ends > 1  # it was not stuck at the start
+    tasks = ", ".join(scenario.tasks)
+    row = f"| {scenario.name} | {tasks} | {scenario.transitions} | {found.states:,} | {found.steps:,} |"
+    assert row in DOCS.read_text(), f"docs/model.md says something else: {row}"
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
