@@ -166,7 +166,7 @@ def _find(obj: Any, id: Hashable) -> _Weak | _Strong | None:
     """The variable, if it belongs to this object and not to a former one at the same address.
 
     A former one's can be left only where its own ``__del__`` attached it while it was collected as part of a cycle: the
-    interpreter then clears the weak reference without calling back.
+    interpreter, from 3.14 on, then clears the weak reference without calling back.
     """
     home = _variables.get(id)
     variable = None if home is None else home.get(_address(obj))
