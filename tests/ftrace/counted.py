@@ -14,6 +14,7 @@ The last line is a JSON object. The exit status is that of the tests, or 3 where
 from __future__ import annotations
 
 import argparse
+import dis
 import gc
 import importlib
 import inspect
@@ -29,7 +30,6 @@ from pathlib import Path
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
-from pylivepatch.ftrace.trampoline import Path as CodePath
 from pylivepatch.ftrace.trampoline import adopt_slot, instantiate, trampoline
 from pylivepatch.ftrace.verify import check
 from tests.ftrace.sweep import nested_functions
@@ -95,19 +95,15 @@ class Counted:
                 see(thing.gi_frame)
             elif isinstance(thing, CoroutineType) and inspect.getcoroutinestate(thing) != inspect.CORO_CREATED:
                 see(thing.cr_frame)
-            elif isinstance(thing, AsyncGeneratorType) and thing.ag_frame is not None and thing.ag_frame.f_lasti > 0:
-                if thing.ag_running or thing.ag_await is not None or _resumed(thing):
-                    see(thing.ag_frame)
+            elif isinstance(thing, AsyncGeneratorType) and thing.ag_frame is not None and _resumed(thing):
+                see(thing.ag_frame)
         return sorted(found.values())
 
 
 def _resumed(generator: AsyncGeneratorType[Any, Any]) -> bool:
     """Whether it was ever started: the frame of one that was not stands at RETURN_GENERATOR."""
     frame = generator.ag_frame
-    opcode = frame.f_code.co_code[frame.f_lasti]
-    import dis
-
-    return dis.opname[opcode] != "RETURN_GENERATOR"
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] != "RETURN_GENERATOR"
 
 
 def install(counted: Counted, packages: Sequence[str] = PACKAGES) -> None:
