@@ -15,6 +15,7 @@ import marshal
 import os
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -314,9 +315,14 @@ def children(paths: list[Path], outer: Path) -> list[Path]:
 
 
 def checked_trampoline(code: CodeType, adopt: list[Path]) -> Template:
-    """The trampoline of ``code``, after :func:`pylivepatch.ftrace.verify.check`."""
+    """The trampoline of ``code``, after :func:`pylivepatch.ftrace.verify.check`.
+
+    For a patch made by hand this runs in the process that must not pause: it gives up the GIL after each half.
+    """
     template = trampoline(code, adopt=adopt)
+    time.sleep(0)
     check(code, template, adopt)
+    time.sleep(0)
     return template
 
 

@@ -41,7 +41,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
-from pylivepatch.ftrace.assembly import NOWHERE, Op, disassemble
+from pylivepatch.ftrace.assembly import NOWHERE, Handler, Op, disassemble
 
 SLOTS = {1j: "counter", 2j: "late_entry", 4j: "commit", 5j: "adopt", 8j: "scratch"}
 ARGUMENTS, TOP, JUMP = 3j, 6j, 7j
@@ -166,7 +166,20 @@ def _pushed(op: Op, code: CodeType) -> Any:
 
 
 def _body(name: str) -> list[Op]:
-    """The template's instructions after its first RESUME."""
-    ops = disassemble(_TEMPLATES[name])
+    """The template's instructions after its first RESUME: a copy, to be changed at will."""
+    body = _BODIES[name]
+    copies = {op: Op(op.name, op.arg, op.location) for op in body}
+    for op, copy in copies.items():
+        copy.target = copies[op.target] if op.target is not None else None
+        if op.handler is not None:
+            copy.handler = Handler(copies[op.handler.target], op.handler.depth, op.handler.lasti)
+    return list(copies.values())
+
+
+def _read_body(code: CodeType) -> list[Op]:
+    ops = disassemble(code)
     first = next(i for i, op in enumerate(ops) if op.name == "RESUME")
     return ops[first + 1 :]
+
+
+_BODIES = {name: _read_body(code) for name, code in _TEMPLATES.items()}

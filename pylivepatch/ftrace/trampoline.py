@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import inspect
 import marshal
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import CodeType
@@ -102,6 +103,7 @@ def trampoline(code: CodeType, *, adopt: Iterable[Path] = ()) -> Template:
     builder = _Builder(code)
     builder.adopt(tuple(adopt), ())
     builder.add_hooks()
+    time.sleep(0)  # each half takes about half a millisecond: let other threads run in between
     return builder.finish()
 
 

@@ -21,6 +21,7 @@ A wrong exception table or stack size is a crash of the process, so what fails h
 from __future__ import annotations
 
 import dis
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,10 @@ class _Comparison:
 
     def check(self, *, counted: bool) -> None:
         self._compare_attributes()
-        self.old, self.new = Listing(self.original), Listing(self.template.code)
+        self.old = Listing(self.original)
+        time.sleep(0)  # reading takes as long as checking: let other threads run in between
+        self.new = Listing(self.template.code)
+        time.sleep(0)
         self.follower = Follower(self.new.instructions, self.new.index_of, tuple(self.consts), self.inherited)
         self._align()
         if counted:
