@@ -128,15 +128,18 @@ class Transition:
         self._publish("prepare", functions=[swap.name for swap in self._all_swaps()])
         _prune_lingering()
         self._commit = once(*self._steps(), times=self._times)
+        _give_way()
         for swap in self._all_swaps():
             for function in swap.functions:
                 swap.trampolines.append((function, self._trampoline(swap, function)))
             _give_way()
         watched = {id(v): v for v in self._watched()}
         self._accounts = Accounts(watched.values(), self._modules, self._trampoline_code)
+        _give_way()
         for swap in self._all_swaps():
             self._accounts.know(swap.functions)
         self._find_every_instance()
+        _give_way()
 
     def commit_if_idle(self) -> bool:
         """The fast path: nobody executes a target, so no hook is needed."""
@@ -407,6 +410,7 @@ class Transition:
 
     def _clean_up(self) -> None:
         self._stage("")
+        _give_way()
         names = {t.ident: t.name for t in threading.enumerate()}
         self.report |= {
             "patch": self.patch,
@@ -431,6 +435,7 @@ class Transition:
         self._accounts = Accounts((), (), list)
         if hasattr(self, "_commit"):
             del self._commit
+        _give_way()
         _prune_lingering()
 
     def _stage(self, name: str) -> None:
