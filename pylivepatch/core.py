@@ -240,8 +240,9 @@ def _switch(applied: Applied, parts: list[Part], *, forward: bool, timeout: floa
         modules,
         deep=deep,
     )
-    outer, _current = _current, transition
+    outer = _current
     try:
+        _current = transition
         return transition.run(timeout)
     except BaseException as error:
         if transition.state is State.COMMITTED:

@@ -55,7 +55,7 @@ KINDS: dict[str, str] = {  # source that defines `target` and `call`; the new ve
     ),
     "singledispatchmethod": (
         "import functools\nclass K:\n  @functools.singledispatchmethod\n  def t(s, x): return 'old'\n"
-        "call = lambda: K().t(1)\ntarget = K.__dict__['t']"
+        "k = K()  # one: 3.13.0 keeps each instance that it dispatches for\ncall = lambda: k.t(1)\ntarget = K.__dict__['t']"
     ),
     "lambda": "target = call = lambda: 'old'",
     "closure": "def make(v):\n  def t(): return v, 'old'\n  return t\ntarget = make(1)\ncall = lambda: target()[1]",

@@ -1,0 +1,114 @@
+"""Interrupted at any line, a load or unload leaves the old state or the new one, whole."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Any
+
+import pytest
+
+import pylivepatch
+from pylivepatch import Patch, TransitionTimeout, core
+from pylivepatch.transition.refcount import Transition
+
+
+def one() -> str:
+    return "old"
+
+
+def two() -> str:
+    return "old"
+
+
+def one_new() -> str:
+    return "new"
+
+
+def two_new() -> str:
+    return "new"
+
+
+WINDOWS = ("insist", "_switch", "_transition")
+"""What guards the rest cannot guard its own first instruction: the lines of these are left out."""
+
+
+class Injected(KeyboardInterrupt):
+    pass
+
+
+class Injector:
+    """Raises at the n-th line that the engine executes on this thread; as Control-C may."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+        self.where = ""
+
+    def __call__(self, frame: Any, event: str, argument: Any) -> Any:
+        name = str(frame.f_globals.get("__name__", ""))
+        if not name.startswith("pylivepatch.") or name.startswith(("pylivepatch.ftrace", "pylivepatch.compiled")):
+            return self if not name.startswith(("pylivepatch", "importlib", "_pytest")) else None
+        if event == "line" and frame.f_code.co_name not in WINDOWS:
+            self.left -= 1
+            if self.left == 0:
+                self.where = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
+                raise Injected
+        return self
+
+
+def run(action: Any, n: int) -> tuple[bool, str]:
+    """Run ``action`` with an interrupt at line ``n``. Returns whether it came, and where."""
+    injector = Injector(n)
+    before = sys.gettrace()
+    sys.settrace(injector)
+    try:
+        action()
+    except Injected:
+        pass
+    except TransitionTimeout:
+        pass
+    finally:
+        sys.settrace(before)
+        gc.collect()  # the interrupted frames and their variables
+    return bool(injector.where), injector.where
+
+
+def state(where: str) -> str:
+    assert one() == two(), where
+    assert core._current is None, where
+    free = core._lock.acquire(blocking=False) and not core._owner
+    core._lock.release()
+    assert free, f"the lock stays taken: {where}"
+    names = [a.name for a in pylivepatch.patches()]
+    assert names == (["p"] if one() == "new" else []), where
+    return one()
+
+
+STEP = 41  # every 41st line, from another start for each path; all of them where asked for
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast path", "counted"])
+@pytest.mark.parametrize("step", [STEP, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_interrupt_at_any_line_leaves_one_state_whole(
+    fast: bool, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Transition, "fast_path", fast)
+    originals = id(one.__code__), id(two.__code__)
+    patch = Patch("p").replace(one, one_new).replace(two, two_new)
+    outcomes = set()
+    n = 1
+    while True:
+        came, where = run(lambda: pylivepatch.load(patch, timeout=2), n)
+        loaded = state(where) == "new"
+        outcomes.add(loaded)
+        if not loaded:
+            pylivepatch.load(patch, timeout=2)
+        came_back, where = run(lambda: pylivepatch.unload("p", timeout=2), n)
+        if state(where) == "new":
+            pylivepatch.unload("p", timeout=2)
+        assert (id(one.__code__), id(two.__code__)) == originals, where
+        if not came and not came_back:
+            break
+        n += step
+    assert n > 500
+    assert outcomes == {True, False}
