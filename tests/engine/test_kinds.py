@@ -55,7 +55,8 @@ KINDS: dict[str, str] = {  # source that defines `target` and `call`; the new ve
     ),
     "singledispatchmethod": (
         "import functools\nclass K:\n  @functools.singledispatchmethod\n  def t(s, x): return 'old'\n"
-        "k = K()  # one: 3.13.0 keeps each instance that it dispatches for\ncall = lambda: k.t(1)\ntarget = K.__dict__['t']"
+        "k = K()  # one: 3.13.0 keeps each instance that it dispatches for\n"
+        "call = lambda: k.t(1)\ntarget = K.__dict__['t']"
     ),
     "lambda": "target = call = lambda: 'old'",
     "closure": "def make(v):\n  def t(): return v, 'old'\n  return t\ntarget = make(1)\ncall = lambda: target()[1]",
@@ -115,7 +116,7 @@ def test_a_function_of_each_kind_is_patched_and_given_back(kind: str, each_path:
     newer = dict(space)
     exec(compile(source.replace("'old'", "'new'"), "<versions>", "exec"), space)
     new_target = space["target"]
-    space.update({name: newer[name] for name in newer if name in ("target", "call", "K", "M", "A", "B", "f", "make")})
+    space.update({name: newer[name] for name in newer if name in ("target", "call", "K", "M", "A", "B", "f", "k", "make")})
     target, call = space["target"], space["call"]
     (function,) = unwrap(target)
     original = function.__code__
