@@ -146,7 +146,8 @@ class Follower:
         if len(called) != 1 or _NULL not in pair:
             raise Problem("a hook has a call of something else")
         effect.events.append(("call", called[0].name, arguments))
-        stack.append(self._answer if called[0].name == "attend" else f"result of {called[0].name}")
+        # No truth value yet: since 3.13 a jump needs one.
+        stack.append(int(self._answer) if called[0].name == "attend" else f"result of {called[0].name}")
 
     def _await(self, effect: Effect) -> int:
         """Step over an ``await``, which must be what the compiler makes of one. Returns where it ends.
