@@ -76,6 +76,8 @@ class _Loader(importlib.abc.Loader):
             spec.loader = self._loader
         module.__loader__ = self._loader
         self._loader.exec_module(module)
+        if sys.modules.get(module.__name__) is not module:
+            return  # somebody executed the file for himself: the real import is still to come
         for _, arrived in _waiting.pop(module.__name__, ()):
             arrived(module)
         _leave_if_idle()

@@ -22,7 +22,8 @@ from time import perf_counter
 from types import CodeType, FunctionType
 from typing import Any
 
-_exhaust = deque[Any](maxlen=0).extend
+exhaust = deque[Any](maxlen=0).extend
+"""Runs an iterator to its end, in one C call."""
 
 MISSING = object()
 """Stands for a name that is not there, before or after."""
@@ -59,7 +60,7 @@ def once(*steps: Iterable[Any], times: list[float]) -> Callable[[], None]:
 
     A second call does nothing: the iterators are used up.
     """
-    return partial(_exhaust, chain(_note(times), *steps, _note(times)))
+    return partial(exhaust, chain(_note(times), *steps, _note(times)))
 
 
 def _note(times: list[float]) -> Iterator[None]:
@@ -84,7 +85,7 @@ def switch_if_idle(
     found = map(list, [chain(map(counter.__getitem__, (0,)), probe)])
     same = map(eq, [[1, *expected]], found)
     try:
-        _exhaust(map(call, chain.from_iterable(map(actions.__getitem__, same))))
+        exhaust(map(call, chain.from_iterable(map(actions.__getitem__, same))))
     except LookupError:  # a container that held a code object changed: before the comparison, so nothing was done
         return False
     return bool(outcome)

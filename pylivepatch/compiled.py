@@ -23,6 +23,7 @@ from pathlib import Path as FilePath
 from types import CodeType
 from typing import Any, NamedTuple
 
+from pylivepatch import errors
 from pylivepatch.errors import CompileError, LivePatchError, WrongPython
 from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.late import signature_key
@@ -130,6 +131,29 @@ def check_python(magic: bytes, optimize: int) -> None:
         )
 
 
+def check_requirement(requirement: str, name: str) -> None:
+    """Raise :class:`WrongPython` unless this Python meets ``requirement``: clauses as ``>=3.11``, with commas between."""
+    import operator
+    import re
+
+    tests = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq, "!=": operator.ne}
+    for clause in filter(None, (part.strip() for part in requirement.split(","))):
+        match = re.fullmatch(r"(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)(?:\.\*)?", clause)
+        if match is None:
+            raise WrongPython(
+                f"the patch's requirement {requirement!r} is not understood",
+                where=name,
+                advice="write it as clauses like >=3.11 or <3.14, with commas between",
+            )
+        wanted = tuple(map(int, match[2].split(".")))
+        if not tests[match[1]](sys.version_info[: len(wanted)], wanted):
+            raise WrongPython(
+                f"the patch needs Python {requirement}, and this is {sys.version.split()[0]}",
+                where=sys.executable,
+                advice="build a patch for this Python",
+            )
+
+
 def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch:
     """Compile ``patch`` with this interpreter. Raises :class:`CompileError`."""
     if patch.replacements:
@@ -138,6 +162,7 @@ def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch
             where=patch.name,
             advice="load it in the process that has the functions, or build it from sources",
         )
+    check_requirement(patch.requires_python, patch.name)
     level = sys.flags.optimize if optimize is None else optimize
     modules = tuple(_compile_module(patch.name, module, level) for module in patch.modules)
     return CompiledPatch(patch.name, patch.description, importlib.util.MAGIC_NUMBER, level, modules)
@@ -171,7 +196,8 @@ def compile_with(executable: str, path: str | os.PathLike[str], *, optimize: int
     except ValueError:
         report = {}
     last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-    raise CompileError(
+    kind = getattr(errors, str(report.get("error")), CompileError)
+    raise (kind if isinstance(kind, type) and issubclass(kind, LivePatchError) else CompileError)(
         report.get("message") or f"the helper process failed: {' '.join(last) or f'exit {done.returncode}'}",
         where=report.get("where") or executable,
         advice=report.get("advice") or "the target's interpreter must be able to import pylivepatch and bytecode",

@@ -36,10 +36,15 @@ from pylivepatch.errors import (
 )
 from pylivepatch.patch import Patch
 from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement
-from pylivepatch.transition.refcount import State, Transition, insist
+from pylivepatch.transition.base import State, Transition, insist
+from pylivepatch.transition.per_task import PerTask
+from pylivepatch.transition.refcount import Refcount
+from pylivepatch.transition.stop_machine import StopMachine
 from pylivepatch.transition.swap import MISSING, Swap
 
 DEFAULT_TIMEOUT = 15.0
+DEFAULT_GATE = 0.05  # seconds that a caller may be kept waiting at the gate, a try
+MODES = ("refcount", "stop-machine", "per-task")
 _ARRIVAL_TIMEOUT = 5.0  # for a module that is imported after its patch was loaded; seconds
 
 
@@ -73,9 +78,16 @@ class Applied:
     def waiting(self) -> tuple[str, ...]:
         return tuple(self._waiting)
 
-    def unload(self, *, timeout: float = DEFAULT_TIMEOUT, deep: bool = False) -> dict[str, Any]:
+    def unload(
+        self,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        deep: bool = False,
+        mode: str = "refcount",
+        gate: float | None = DEFAULT_GATE,
+    ) -> dict[str, Any]:
         """Take the patch out. See :func:`unload`."""
-        return unload(self.name, timeout=timeout, deep=deep)
+        return unload(self.name, timeout=timeout, deep=deep, mode=mode, gate=gate)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -97,7 +109,12 @@ _owner = ""
 
 
 def load(
-    patch: Patch | CompiledPatch | str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT, deep: bool = False
+    patch: Patch | CompiledPatch | str | os.PathLike[str],
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+    deep: bool = False,
+    mode: str = "refcount",
+    gate: float | None = DEFAULT_GATE,
 ) -> Applied:
     """Apply a patch to this process: every function switches at one instant, when nobody executes an old one.
 
@@ -105,9 +122,15 @@ def load(
     execute old functions. ``deep`` allows a search of the heap where instances of nested functions cannot be found
     otherwise.
 
+    ``mode`` is ``refcount`` (the default), ``stop-machine`` (everyone stands while every stack is looked at) or
+    ``per-task`` (each thread and task moves by itself: weaker, see ``docs/consistency.md``). ``gate`` is the longest time
+    in seconds that a caller may be kept waiting, a try, where functions of the patch are never idle; ``None`` for no
+    gate. It concerns ``refcount`` only.
+
     Raises :class:`PrepareError` (or one of its kinds) where the patch is refused with nothing touched, and
     :class:`TransitionTimeout` where it was reversed.
     """
+    how = _Way(mode, gate, deep)
     code = _compile(patch)
     replacements = patch.replacements if isinstance(patch, Patch) else ()
     name, description = (code or patch).name, (code or patch).description  # type: ignore[union-attr]
@@ -130,19 +153,27 @@ def load(
         if not parts and not waiting:
             raise PrepareError("the patch changes nothing", where=name, advice="add a change to it")
         applied = Applied(name, description, time.time(), _parts=parts, _waiting=waiting)
-        applied.report = _switch(applied, parts, forward=True, timeout=timeout, deep=deep)
+        applied.report = _switch(applied, parts, how, forward=True, timeout=timeout)
         applied.report["waiting"] = list(waiting)
         if waiting:
             arrivals.expect(waiting, applied, partial(_arrived, applied))
         return applied
 
 
-def unload(name: str, *, timeout: float = DEFAULT_TIMEOUT, deep: bool = False) -> dict[str, Any]:
+def unload(
+    name: str,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+    deep: bool = False,
+    mode: str = "refcount",
+    gate: float | None = DEFAULT_GATE,
+) -> dict[str, Any]:
     """Take a patch out, by the same protocol. Returns the report.
 
     Raises :class:`NotApplied`, :class:`NotRemovable` where a later patch stands on it, :class:`DataMismatch` where an
     attribute that it bound was changed since, and what :func:`load` raises.
     """
+    how = _Way(mode, gate, deep)
     with _transition(name, "unload"):
         applied = next((a for a in _stack if a.name == name), None)
         if applied is None:
@@ -152,7 +183,7 @@ def unload(name: str, *, timeout: float = DEFAULT_TIMEOUT, deep: bool = False) -
                 advice="`pylivepatch list` (or pylivepatch.patches()) shows those that are",
             )
         _check_removable(applied)
-        return _switch(applied, applied._parts, forward=False, timeout=timeout, deep=deep)
+        return _switch(applied, applied._parts, how, forward=False, timeout=timeout)
 
 
 def patches() -> tuple[Applied, ...]:
@@ -182,6 +213,26 @@ def _compile(patch: Patch | CompiledPatch | str | os.PathLike[str]) -> CompiledP
     if not sys.executable:
         return compile_patch(patchfile.read(patch))
     return CompiledPatch.from_bytes(compile_with(sys.executable, patch, optimize=sys.flags.optimize))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a transition is to go: what the user chose."""
+
+    mode: str = "refcount"
+    gate: float | None = DEFAULT_GATE
+    deep: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise PrepareError(f"there is no mode {self.mode!r}", advice=f"it is one of {', '.join(MODES)}")
+        if self.gate is not None and not 0 < self.gate <= 10:
+            raise PrepareError(f"a gate of {self.gate} seconds makes no sense", advice="give 0.05, or None for none")
+
+    def transition(self, *args: Any) -> Transition:
+        if self.mode == "refcount":
+            return Refcount(*args, deep=self.deep, gate=self.gate)
+        return (StopMachine if self.mode == "stop-machine" else PerTask)(*args, deep=self.deep)
 
 
 # --- one transition -----------------------------------------------------------------------------------------
@@ -222,7 +273,7 @@ def _check_each_once(parts: list[Part]) -> None:
             seen.add(id(function))
 
 
-def _switch(applied: Applied, parts: list[Part], *, forward: bool, timeout: float, deep: bool) -> dict[str, Any]:
+def _switch(applied: Applied, parts: list[Part], way: _Way, *, forward: bool, timeout: float) -> dict[str, Any]:
     """Run the transition of these parts, and record its outcome, whatever else happens."""
     global _current
     swaps = [switch.swap(forward=forward) for part in parts for switch in part.switches]
@@ -231,14 +282,13 @@ def _switch(applied: Applied, parts: list[Part], *, forward: bool, timeout: floa
     attributes = [a if forward else a.inverted() for part in parts for a in part.attributes]
     guards = [g for part in parts for g in (part.guards_old if forward else part.guards_new)]
     modules: list[ModuleType] = [m for part in parts for m in part.modules]
-    transition = Transition(
+    transition = way.transition(
         applied.name,
         "load" if forward else "unload",
         swaps,
         attributes if forward else attributes[::-1],
         guards,
         modules,
-        deep=deep,
     )
     outer = _current
     try:
@@ -359,7 +409,7 @@ def _arrived(applied: Applied, module: ModuleType) -> None:
                 return
             part = prepare_module(compiled, module)
             _check_each_once([part])
-            _switch(applied, [part], forward=True, timeout=_ARRIVAL_TIMEOUT, deep=False)
+            _switch(applied, [part], _Way(), forward=True, timeout=_ARRIVAL_TIMEOUT)
             applied._parts.append(part)
             applied.report.setdefault("arrived", []).append(name)
         finally:

@@ -157,6 +157,18 @@ class SwitchedAnyway(LivePatchError):
     code = "PLP123"
 
 
+class TransitionReversed(LivePatchError):
+    """Somebody asked for the transition to be reversed (``reverse``); it was."""
+
+    code = "PLP125"
+
+
+class MissedHook(LivePatchError):
+    """The counter and the interpreter disagree about who is inside: an entry or an exit was not counted."""
+
+    code = "PLP124"
+
+
 class ShadowExists(LivePatchError):
     """The object has a shadow variable of this id already."""
 

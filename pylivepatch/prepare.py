@@ -58,6 +58,7 @@ class Part:
     guards_new: list[Guard] = field(default_factory=list)
     source: tuple[str, bytes] | None = None  # file name of the new code, and the compressed source
     keep: list[Version] = field(default_factory=list)
+    arriving: bool = False
 
 
 def live_modules(name: str) -> list[ModuleType]:
@@ -69,10 +70,12 @@ def live_modules(name: str) -> list[ModuleType]:
     main = sys.modules.get("__main__")
     if isinstance(main, ModuleType) and main not in found:
         spec = getattr(main, "__spec__", None)
-        started_as = spec.name.removesuffix(".__main__") if spec is not None else None
-        file = getattr(main, "__file__", None)
-        stem = str(file).replace("\\", "/").rpartition("/")[2].removesuffix(".py") if file and spec is None else None
-        if name in (started_as, getattr(spec, "name", None)) or (stem == name and not found):
+        file = str(getattr(main, "__file__", None) or "").replace("\\", "/")
+        if spec is not None:  # python -m
+            matches = name == spec.name
+        else:  # python scripts/serve.py, patched as serve or scripts.serve
+            matches = not found and file.endswith("/" + name.replace(".", "/") + ".py")
+        if matches:
             found.append(main)
     return found
 
@@ -80,9 +83,25 @@ def live_modules(name: str) -> list[ModuleType]:
 # --- built patches ------------------------------------------------------------------------------------------
 
 
-def prepare_module(compiled: CompiledModule, module: ModuleType) -> Part:
-    """Find and verify every target of one module. Raises a :class:`PrepareError`."""
-    part = Part(compiled.name, [module], source=(compiled.filename, compiled.source))
+def verify_module(compiled: CompiledModule, module: ModuleType, *, arriving: bool = False) -> None:
+    """Find every target of one module, and run nothing of the new version. Raises a :class:`PrepareError`."""
+    for item in compiled.items:
+        where = f"{module.__name__}:{item.target}"
+        if item.kind == "function":
+            locate(module, item.target, load_pair(item.payload)[0].old)
+        elif item.kind == "value":
+            _check_value(module, item, where, arriving)
+        elif item.kind == "new":
+            _owner(module, item.target)
+        time.sleep(0)
+
+
+def prepare_module(compiled: CompiledModule, module: ModuleType, *, arriving: bool = False) -> Part:
+    """Make everything that the patch brings to one module. Raises a :class:`PrepareError`.
+
+    ``arriving`` says that the module has just been imported, so that it may have copied values that the patch set.
+    """
+    part = Part(compiled.name, [module], source=(compiled.filename, compiled.source), arriving=arriving)
     scratch: dict[str, Any] = {}
     for item in compiled.items:
         where = f"{module.__name__}:{item.target}"
@@ -143,7 +162,8 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
     part.added.append(Switch(where, version, version, template, template, [weakref.ref(function)]))
 
 
-def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+def _check_value(module: ModuleType, item: Item, where: str, arriving: bool) -> tuple[Any, Any, str]:
+    """The owner, the value that is there, and the key, if it is what the old source gives."""
     owner_name, name, before, after = marshal.loads(item.payload)
     owner = _class_named(module, owner_name, where) if owner_name else None
     space = vars(module) if owner is None else vars(owner)
@@ -151,20 +171,33 @@ def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
     live = space.get(key, MISSING)
     expected = MISSING if before is None else eval(before, vars(module), {})
     if live is MISSING and expected is not MISSING:
-        raise TargetNotFound(
-            f"{item.target} is not there; the old source sets it", where=where, advice=_REBUILD
-        )
-    if live is not MISSING and (expected is MISSING or type(live) is not type(expected) or live != expected):
+        raise TargetNotFound(f"{item.target} is not there; the old source sets it", where=where, advice=_REBUILD)
+    if live is not MISSING and (expected is MISSING or not _equal(live, expected)):
+        if arriving and expected is not MISSING and _equal(live, eval(after, vars(module), {})):
+            return vars(module) if owner is None else owner, expected, key  # a copy of what the patch has set elsewhere
         raise DataMismatch(
             f"{item.target} is {_short(live)}, but the old source "
             + ("does not set it" if expected is MISSING else f"gives {_short(expected)}"),
             where=where,
             advice="it was changed at run time; build the patch without this value, or set it back first",
         )
-    value = eval(after, vars(module), scratch)
-    if owner is None:
-        scratch[name] = value
-    _bind(part, vars(module) if owner is None else owner, key, value, where)
+    return vars(module) if owner is None else owner, live, key
+
+
+def _equal(live: Any, expected: Any) -> bool:
+    return type(live) is type(expected) and bool(live == expected)
+
+
+def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    owner, live, key = _check_value(module, item, where, part.arriving)
+    value = eval(marshal.loads(item.payload)[3], vars(module), scratch)
+    if owner is vars(module):
+        scratch[key] = value
+    current = vars(owner).get(key, MISSING) if isinstance(owner, type) else owner.get(key, MISSING)
+    if current is not live:  # the new value is there already: on the way back the old one comes
+        part.attributes.append(Attribute(owner, key, live, current, where, settled=True))
+    else:
+        part.attributes.append(Attribute(owner, key, live, value, where))
 
 
 def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
@@ -379,6 +412,7 @@ def _class_cell(name: str, owner: type | None, where: str) -> CellType:
 
 def prepare_replacement(replacement: Replacement) -> Part:
     """The part for one pair of live functions. Raises a :class:`PrepareError`."""
+    _check_accessors(replacement)
     olds, news = unwrap(replacement.old), unwrap(replacement.new)
     label = getattr(replacement.old, "__qualname__", None) or repr(replacement.old)
     if not olds:
@@ -411,6 +445,20 @@ def prepare_replacement(replacement: Replacement) -> Part:
             if _differ(before, after):
                 part.attributes.append(Attribute(old, name, before, after, f"{where}.{name}"))
     return part
+
+
+def _check_accessors(replacement: Replacement) -> None:
+    """A property's accessors are paired one by one: both must have the same."""
+    old, new = replacement.old, replacement.new
+    if not (isinstance(old, property) and isinstance(new, property)):
+        return
+    for name in ("fget", "fset", "fdel"):
+        if (getattr(old, name) is None) is not (getattr(new, name) is None):
+            raise UnswappableShape(
+                f"one of the properties has {name}, and the other has not",
+                where=getattr(old.fget or old.fset or old.fdel, "__qualname__", "property"),
+                advice="give a property with the same accessors",
+            )
 
 
 def _differ(before: Any, after: Any) -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 import pylivepatch
 from pylivepatch import core
-from pylivepatch.transition.refcount import Transition
+from pylivepatch.transition.base import Transition
 
 PATIENCE = 20.0  # seconds until a test that waits for something gives up
 

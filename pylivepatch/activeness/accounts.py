@@ -26,8 +26,22 @@ from typing import Any
 from pylivepatch.activeness import holders
 from pylivepatch.activeness.functions import walk
 from pylivepatch.activeness.holders import Holder
-from pylivepatch.activeness.references import Version, base, live_versions, raw_counts, tuples_that_hold
-from pylivepatch.activeness.variables import SUSPENDED, Slot, slots_of, suspended_in
+from pylivepatch.activeness.references import (
+    Version,
+    base,
+    live_versions,
+    raw_counts,
+    references_of_a_finished_one,
+    tuples_that_hold,
+)
+from pylivepatch.activeness.variables import (
+    SUSPENDED,
+    Slot,
+    code_of_suspended,
+    finished_in,
+    slots_of,
+    suspended_in,
+)
 
 _code_of = attrgetter("__code__")
 
@@ -43,6 +57,7 @@ class Probe:
     tuples: tuple[tuple[Any, ...], ...]
     functions: tuple[FunctionType, ...]
     slots: tuple[Slot, ...]
+    finished: tuple[Any, ...] = ()
 
     def __iter__(self) -> Iterator[int]:
         containers, keys = [s.container for s in self.slots], [s.key for s in self.slots]
@@ -59,6 +74,10 @@ class Probe:
             for const in consts:
                 if id(const) in known:
                     known[id(const)] += 1
+        for thing in self.finished:  # it never runs again, and is kept alive here
+            code = getattr(thing, SUSPENDED[type(thing)] + "_code")
+            if id(code) in known:
+                known[id(code)] += references_of_a_finished_one()
         weights = chain(repeat(1, len(self.functions)), (slot.weight for slot in self.slots))
         for holder, weight in zip(seen[len(self.versions) :], weights, strict=True):
             if holder in known:
@@ -83,13 +102,17 @@ class Accounts:
         self._functions: dict[int, FunctionType] = {}
         self._slots: list[Slot] = []
         self._heap_slots: list[Slot] = []  # found by the deep search
+        self._finished: dict[int, Any] = {}  # generator-like objects whose frame is gone
         self.refresh(thorough=False)
 
     # --- looking ------------------------------------------------------------------------------------------
 
     def probe(self) -> Probe:
         """What is to be read in one C call, as things stand. Another thread may refresh the books meanwhile."""
-        return Probe(self.versions, tuple(self._tuples.values()), tuple(self._functions.values()), tuple(self._slots))
+        # A tuple of constants may also have been found as a container: it is one holder, not two.
+        slots = tuple(slot for slot in self._slots if id(slot.container) not in self._tuples)
+        finished = tuple(self._finished.values())
+        return Probe(self.versions, tuple(self._tuples.values()), tuple(self._functions.values()), slots, finished)
 
     def look(self) -> tuple[Probe, list[int]]:
         """Read a probe. What vanished from its container is struck off first."""
@@ -133,6 +156,8 @@ class Accounts:
             self._slots = list(self._heap_slots)
             if self.active():
                 self._slots = _each_once([*slots_of(self._modules, wanted), *self._heap_slots])
+            if self.active():
+                self._finished |= {id(thing): thing for thing in finished_in(self._modules, wanted)}
         return list(self._functions.values())
 
     def suspended(self, version: Version, since: dict[Any, float]) -> list[Holder]:
@@ -178,6 +203,7 @@ class Accounts:
             for key, value in list(items):
                 if id(value) in wanted:
                     self._heap_slots.append(Slot(referrer, key))
+        self._finished |= {id(r): r for r in referrers if type(r) in SUSPENDED and code_of_suspended(r) is None}
         del referrers
         self._slots = _each_once([*self._slots, *self._heap_slots])
         self.know(functions)

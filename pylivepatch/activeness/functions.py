@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+BIG = 10_000  # a container with more items is not looked into: copying it would hold every thread
 _BATCH = 200  # objects looked at between two offers of the GIL; well under a millisecond
 _LIMIT = 100_000  # objects looked at in all; what lies deeper is the deep search's to find
 
@@ -73,7 +74,7 @@ def walk(modules: Iterable[ModuleType]) -> Iterator[FunctionType]:
     keep: list[Any] = []  # what was seen stays alive while its id is in use
     for module in modules:
         names.add(module.__name__)
-        queue.extend(list(vars(module).values()))
+        queue.extend(_snapshot(dict.values, vars(module)))
     looked_at = 0
     while queue and looked_at < _LIMIT:
         thing = queue.popleft()
@@ -112,6 +113,8 @@ def _parts(thing: Any, names: set[str]) -> list[Any]:
 
 
 def _snapshot(items: Any, container: Any) -> list[Any]:
+    if len(container) > BIG:
+        return []
     try:
         return list(items(container))
     except RuntimeError:  # it changed while it was copied; the reference counts tell if that hid a function

@@ -75,8 +75,9 @@ def find(codes: Iterable[CodeType], since: dict[Any, float]) -> list[Holder]:
             function = f"{seen.module}:{seen.code.co_qualname}"
             started = since.setdefault(key, now)
             found[key] = Holder(seen.kind, seen.name, function, seen.code.co_filename, seen.line, started)
-    for key in [key for key in since if key not in found and not isinstance(key, str)]:
-        del since[key]
+    for key in list(since):  # a copy: another thread may be asking for a status
+        if not isinstance(key, str) and key[1] in wanted and key not in found:
+            since.pop(key, None)
     return list(found.values())
 
 
@@ -110,7 +111,7 @@ def _task_frames() -> list[Seen]:
     if asyncio is None:
         return []
     result: list[Seen] = []
-    for loop in _loops():
+    for _, loop in event_loops():
         try:
             tasks = asyncio.all_tasks(loop)
         except RuntimeError:  # the set of tasks changed while it was read; the next report sees them
@@ -122,16 +123,17 @@ def _task_frames() -> list[Seen]:
     return result
 
 
-def _loops() -> list[Any]:
-    """Every event loop that runs on some thread: found as the ``self`` of its ``run_forever``."""
-    loops: dict[int, Any] = {}
+def event_loops() -> list[tuple[str, Any]]:
+    """The name of the thread and the event loop, for each thread that runs one: the ``self`` of its ``run_forever``."""
+    names = {t.ident: t.name for t in threading.enumerate()}
+    loops: dict[int, tuple[str, Any]] = {}
     for ident in list(sys._current_frames()):
         frame = sys._current_frames().get(ident)
         while frame is not None:
             if frame.f_code.co_name == "run_forever":
                 loop = frame.f_locals.get("self")
                 if hasattr(loop, "call_soon_threadsafe"):
-                    loops[id(loop)] = loop
+                    loops[id(loop)] = names.get(ident, f"thread {ident}"), loop
             frame = frame.f_back
     return list(loops.values())
 

@@ -99,10 +99,15 @@ def references_of_a_frame(code: CodeType) -> int:
     return _SUSPENDED if code.co_flags & _GENERATOR_LIKE else 1
 
 
+def references_of_a_finished_one() -> int:
+    """How many references to its code a generator-like object keeps when its frame is gone."""
+    return _FINISHED
+
+
 _GENERATOR_LIKE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-def _calibrate() -> tuple[int, int]:
+def _calibrate() -> tuple[int, int, int]:
     if hasattr(sys, "_is_gil_enabled") and not sys._is_gil_enabled():
         raise EngineUnsupported(
             "this interpreter runs without a GIL: reference counts and single C calls prove nothing here",
@@ -119,6 +124,7 @@ def _calibrate() -> tuple[int, int]:
     suspended = probe()  # type: ignore[operator]
     (held,) = map(getrefcount, map(_code, [version]))
     suspended.close()
+    (finished,) = map(getrefcount, map(_code, [version]))
     del suspended
     (freed,) = map(getrefcount, map(_code, [version]))
     if not held > freed == idle + 1:
@@ -128,7 +134,7 @@ def _calibrate() -> tuple[int, int]:
             where=sys.version,
             advice="please report this with the version of Python",
         )
-    return idle, held - freed
+    return idle, held - freed, finished - freed
 
 
-_BASE, _SUSPENDED = _calibrate()
+_BASE, _SUSPENDED, _FINISHED = _calibrate()

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, ModuleType
 from typing import Any
 
+from pylivepatch.activeness.functions import BIG
+
 SUSPENDED: dict[type, str] = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
 """The types that suspend a frame, and the prefix of their attributes."""
 
@@ -62,6 +64,17 @@ def suspended_in(modules: Iterable[ModuleType], wanted: set[int]) -> list[tuple[
         if code is not None and id(code) in wanted:
             found.setdefault(id(value), (str(key), value))
     return list(found.values())
+
+
+def finished_in(modules: Iterable[ModuleType], wanted: set[int]) -> list[Any]:
+    """Generator-like objects that have run such code to its end and are kept in a variable."""
+    return [
+        value
+        for _, _, value, _ in _visit(modules)
+        if type(value) in SUSPENDED
+        and code_of_suspended(value) is None
+        and id(getattr(value, SUSPENDED[type(value)] + "_code")) in wanted
+    ]
 
 
 def code_of_suspended(thing: Any) -> CodeType | None:
@@ -122,6 +135,8 @@ def _slot(container: Any, key: Any, plain: set[str] | None) -> Slot | None:
 
 def _items(container: Any) -> list[tuple[Any, Any]]:
     try:
+        if len(container) > BIG:
+            return []
         if isinstance(container, list | tuple):
             return list(enumerate(container))
         return list(container.items())

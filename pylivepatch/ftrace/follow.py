@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pylivepatch.ftrace.listing import Problem
+from pylivepatch.ftrace.listing import JUMPS, Cover, Listing, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,14 @@ class Effect:
 
     ``events`` are ``("read",)``, ``("store", value)``, ``("branch",)`` and ``("call", slot name, arguments)`` in order;
     ``end`` the index of the first instruction that was not followed; ``depth`` how deep the stack went;
-    ``visited`` the indices that were executed; ``stack`` what lies on the stack at the end.
+    ``visited`` the indices that were executed, ``waiting`` those of them that are an ``await``; ``stack`` what lies on the stack at the end.
     """
 
     end: int
     events: list[tuple[Any, ...]] = field(default_factory=list)
     depth: int = 0
     visited: set[int] = field(default_factory=set)
+    waiting: set[int] = field(default_factory=set)
     stack: list[Any] = field(default_factory=list)
 
 
@@ -53,16 +54,21 @@ _JUMPS_IF = {
 class Follower:
     """Follows the instructions of one code object. ``slots`` names constants; ``inherited`` of them are the body's."""
 
-    def __init__(
-        self, code: list[dis.Instruction], index_of: Mapping[int, int], consts: tuple[Any, ...], inherited: int
-    ) -> None:
-        self._code = code
-        self._index_of = index_of  # by offset, prefixes included
+    def __init__(self, listing: Listing, consts: tuple[Any, ...], inherited: int) -> None:
+        self._listing = listing
+        self._code = listing.instructions
+        self._index_of: Mapping[int, int] = listing.index_of  # by offset, prefixes included
         self._consts = consts
         self._inherited = inherited
 
-    def follow(self, start: int, stop: range, counter: int, stack: tuple[Any, ...] = ()) -> Effect:
-        """Execute from ``start`` for as long as the next instruction is in ``stop``. Raises :class:`Problem`."""
+    def follow(
+        self, start: int, stop: range, counter: int, stack: tuple[Any, ...] = (), *, asking: int = 0, answer: bool = False
+    ) -> Effect:
+        """Execute from ``start`` for as long as the next instruction is in ``stop``. Raises :class:`Problem`.
+
+        ``asking`` is what the slot of that name holds, ``answer`` what ``attend`` gives.
+        """
+        self._asking, self._answer = asking, answer
         effect = Effect(start, stack=list(stack))
         value = [counter]
         while effect.end in stop:
@@ -105,9 +111,14 @@ class Follower:
             right, left = _number(_pop(stack)), _number(_pop(stack))
             stack.append(left > right)
         elif name == "BINARY_SUBSCR" or (name == "BINARY_OP" and instr.argrepr == "[]"):
-            _counter(_pop(stack), of=_pop(stack))
-            effect.events.append(("read",))
-            stack.append(counter[0])
+            index, container = _pop(stack), _pop(stack)
+            if container == Slot("asking") and type(index) is int and index == 0:
+                effect.events.append(("asking",))
+                stack.append(self._asking)
+            else:
+                _counter(index, of=container)
+                effect.events.append(("read",))
+                stack.append(counter[0])
         elif name == "BINARY_OP" and instr.argrepr in ("+=", "-="):
             right, left = _number(_pop(stack)), _number(_pop(stack))
             stack.append(left + right if instr.argrepr == "+=" else left - right)
@@ -117,6 +128,8 @@ class Follower:
             effect.events.append(("store", counter[0]))
         elif name == "CALL":
             self._call(stack, arg, effect)
+        elif name == "GET_AWAITABLE":
+            return self._await(effect)
         else:
             raise Problem(f"a hook has {name} {instr.argrepr}".strip())
         return following
@@ -133,7 +146,44 @@ class Follower:
         if len(called) != 1 or _NULL not in pair:
             raise Problem("a hook has a call of something else")
         effect.events.append(("call", called[0].name, arguments))
-        stack.append(f"result of {called[0].name}")
+        # No truth value yet: since 3.13 a jump needs one.
+        stack.append(int(self._answer) if called[0].name == "attend" else f"result of {called[0].name}")
+
+    def _await(self, effect: Effect) -> int:
+        """Step over an ``await``, which must be what the compiler makes of one. Returns where it ends.
+
+        An exception that is thrown in while it waits goes to a block of its own (since 3.12), which is part of it.
+        """
+        begin, span = effect.end, len(_AWAIT.main)
+        self._compare(begin, _AWAIT.main)
+        effect.waiting.update(range(begin, begin + span))
+        cover = next((c for c in self._listing.covers[begin : begin + span] if c is not None), None)
+        if (cover is None) is not (_AWAIT.cover is None):
+            raise Problem("an await in a hook is covered wrongly")
+        if cover is not None:
+            if cover[1:] != _AWAIT.cover[1:]:
+                raise Problem("an await in a hook is covered wrongly")
+            self._compare(cover.target, _AWAIT.cold)
+            back = self._listing.target(cover.target + len(_AWAIT.cold) - 1)
+            if back != begin + _AWAIT.back:
+                raise Problem("an await in a hook goes on elsewhere")
+            effect.waiting.update(range(cover.target, cover.target + len(_AWAIT.cold)))
+        effect.visited |= effect.waiting
+        effect.events.append(("await",))
+        return begin + span
+
+    def _compare(self, begin: int, wanted: list[tuple[str, int | None, int | None]]) -> None:
+        for offset, (name, arg, jump) in enumerate(wanted):
+            index = begin + offset
+            instr = self._code[index] if index < len(self._code) else None
+            if instr is None or _base_name(instr.opname) != name:
+                raise Problem("an await in a hook is not the compiler's")
+            if jump is not None and self._listing.target(index) != begin + jump:
+                raise Problem("an await in a hook goes on elsewhere")
+            if arg is not None and instr.arg != arg:
+                raise Problem("an await in a hook is not the compiler's")
+            if name == "LOAD_CONST" and self._constant(instr.arg or 0) is not None:
+                raise Problem("an await in a hook sends something")
 
 
 def _pop(stack: list[Any]) -> Any:
@@ -157,3 +207,54 @@ def _number(value: Any) -> int:
 def _counter(index: Any, *, of: Any) -> None:
     if of != Slot("counter") or type(index) is not int or index != 0:
         raise Problem("a hook has a subscript of something other than the counter")
+
+
+@dataclass(frozen=True, slots=True)
+class _Await:
+    """What the compiler makes of an ``await``: name, argument and (relative) target of each instruction.
+
+    ``cold`` is the block for what is thrown in, ``back`` where in ``main`` it goes on, ``cover`` how it is reached.
+    """
+
+    main: list[tuple[str, int | None, int | None]]
+    cold: list[tuple[str, int | None, int | None]]
+    back: int
+    cover: Any
+
+
+def _base_name(name: str) -> str:
+    """JUMP_BACKWARD and its variants do the same here: a block out of line may be reached over either."""
+    return "JUMP_BACKWARD" if name.startswith("JUMP_BACKWARD") else name
+
+
+def _read_await() -> _Await:
+    async def example() -> None:
+        await waited  # type: ignore[name-defined]  # noqa: F821
+
+    listing = Listing(example.__code__)
+    code = listing.instructions
+    begin = next(i for i, instr in enumerate(code) if instr.opname == "GET_AWAITABLE")
+    end = next(i for i in range(begin, len(code)) if code[i].opname in ("END_SEND", "POP_TOP"))
+    stop = end + 1 if code[end].opname == "END_SEND" else end
+
+    def items(first: int, last: int, base: int) -> list[tuple[str, int | None, int | None]]:
+        result: list[tuple[str, int | None, int | None]] = []
+        for i in range(first, last):
+            target = listing.target(i)
+            inside = target is not None and first <= target <= last
+            plain = code[i].opcode not in JUMPS and code[i].opname != "LOAD_CONST"
+            jump = target - base if target is not None and inside else None
+            result.append((_base_name(code[i].opname), code[i].arg if plain else None, jump))
+        return result
+
+    yields = next(i for i in range(begin, stop) if code[i].opname == "YIELD_VALUE")
+    cover: Cover | None = listing.covers[yields]
+    if cover is None or code[cover.target].opname != "CLEANUP_THROW":
+        return _Await(items(begin, stop, begin), [], 0, None)
+    cold = cover.target
+    back = listing.target(cold + 1)
+    assert back is not None
+    return _Await(items(begin, stop, begin), items(cold, cold + 2, cold), back - begin, cover)
+
+
+_AWAIT = _read_await()

@@ -16,6 +16,8 @@ compiler cannot fold into anything), and becomes a named *slot* in the trampolin
 ``6j``    (top)        replaced by a copy of the function just made
 ``7j``    (jump)       replaced by a jump to the late-entry block
 ``8j``    scratch      a list of one item, for the delegation of an async generator
+``9j``    asking       a list of one integer: whether ``attend`` is to be asked at each entry
+``10j``   attend       asked before a call is counted (awaited in coroutines); may wait; true: "to the new function"
 ========= ============ =====================================================================================
 
 **Why no thread comes between the load of the counter and the store of its new value.** A thread gives up the GIL only
@@ -43,11 +45,25 @@ from typing import Any
 
 from pylivepatch.ftrace.assembly import NOWHERE, Handler, Op, disassemble
 
-SLOTS = {1j: "counter", 2j: "late_entry", 4j: "commit", 5j: "adopt", 8j: "scratch"}
+SLOTS = {
+    1j: "counter",
+    2j: "late_entry",
+    4j: "commit",
+    5j: "adopt",
+    8j: "scratch",
+    9j: "asking",
+    10j: "attend",
+}
 ARGUMENTS, TOP, JUMP = 3j, 6j, 7j
 
 _SOURCE = '''
 def entry():                       # atomic_inc_not_zero
+    if 9j[0] and 10j(): return 7j
+    1j[0] += 1j[0] > 0
+    if not 1j[0]: return 7j
+
+async def entry_awaiting():        # the same in coroutines and async generators
+    if 9j[0] and await 10j(): return 7j
     1j[0] += 1j[0] > 0
     if not 1j[0]: return 7j
 
@@ -127,7 +143,29 @@ def inline(name: str, constant: Constant, following: Op, late: Op | None = None)
     for op in result:
         op.location = NOWHERE
         op.target = became.get(op.target, op.target)
-    return result
+    return _without_stop_iteration(result)
+
+
+def _without_stop_iteration(ops: list[Op]) -> list[Op]:
+    """A coroutine's hook without the handler that ends every coroutine (since 3.12): the function has its own."""
+    last = [i for i, op in enumerate(ops) if op.name == "CALL_INTRINSIC_1"]
+    if not last:
+        return ops
+    first = ops[last[-1]]
+    for op in ops:
+        if op.handler is not None and op.handler.target is first:
+            op.handler = None
+    return ops[: last[-1]]
+
+
+def awaits(code: CodeType) -> bool:
+    """Whether the function can await in its entry hook."""
+    return kind(code) in ("coroutine", "async_generator")
+
+
+def entry_hook(code: CodeType) -> str:
+    """The name of the entry hook for a function of this kind."""
+    return "entry_awaiting" if awaits(code) else "entry"
 
 
 def delegate(name: str, constant: Constant, arguments: list[Op], location) -> list[Op]:

@@ -22,7 +22,7 @@ from weakref import ref
 class LateEntry:
     """Called by a trampoline's late-entry block with every parameter's value, in the order of the fast locals."""
 
-    __slots__ = ("_code", "_commit", "_defaults", "_function", "_make")
+    __slots__ = ("_code", "_commit", "_counter", "_defaults", "_function", "_make")
 
     def __init__(
         self,
@@ -30,19 +30,22 @@ class LateEntry:
         code: CodeType,
         make: Callable[[], FunctionType],
         commit: Callable[[], Any],
+        counter: list[int],
     ) -> None:
         """``code`` is the old code; ``make`` gives a function with the new one, whatever ``function`` runs now."""
         self._commit = commit
+        self._counter = counter
         self._function = ref(function)  # a strong one would make a cycle through a code object: never collected
         self._code = code.replace(co_consts=(), co_code=b"")  # the signature only: hold none of the constants
         self._defaults = _defaults(function)
         self._make = make
 
     def __call__(self, values: tuple[Any, ...]) -> Any:
-        self._commit()
+        if not self._counter[0]:  # else the call was sent here by choice (mode per-task), and nothing is decided
+            self._commit()
         function = self._function()
-        if function is None or _is_trampoline(function.__code__):
-            function = self._make()
+        if function is None or any(value is self for value in function.__code__.co_consts):
+            function = self._make()  # it still runs this trampoline; that of another transition is to be called
         arguments = bind(self._code, self._defaults, function, values)
         result = function(*arguments[0], **arguments[1])
         if self._code.co_flags & inspect.CO_ASYNC_GENERATOR:
@@ -56,10 +59,6 @@ def _defaults(function: FunctionType) -> dict[str, Any]:
     values = function.__defaults__ or ()
     defaults: dict[str, Any] = dict(zip(positional[len(positional) - len(values) :], values, strict=True))
     return defaults | (function.__kwdefaults__ or {})
-
-
-def _is_trampoline(code: CodeType) -> bool:
-    return any(isinstance(value, LateEntry) for value in code.co_consts)
 
 
 def signature_key(code: CodeType) -> tuple[Any, ...]:

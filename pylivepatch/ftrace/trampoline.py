@@ -11,6 +11,7 @@ becomes ``f.__code__`` for as long as the transition lasts::
 
     MAKE_CELL, COPY_FREE_VARS, RETURN_GENERATOR …   as they were
     RESUME
+      if asking[0] and attend(): goto late          the gate, and per-task's choice; nobody asks in the usual case
       if not counter[0]: goto late                  entry hook: inc-not-zero
       counter[0] += 1
     the body, and before each of its returns:
@@ -49,7 +50,7 @@ from bytecode.instr import InstrLocation
 
 from pylivepatch.errors import UnswappableShape
 from pylivepatch.ftrace import hooks
-from pylivepatch.ftrace.assembly import NOWHERE, Handler, Op, assemble, disassemble, insert_before
+from pylivepatch.ftrace.assembly import NOWHERE, Handler, Op, assemble, disassemble, insert_before, offset_of
 
 RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 
@@ -63,13 +64,15 @@ class Template:
 
     ``code.co_consts`` begins with a ``None`` for each constant of the original (``inherited`` of them). ``slots``
     names the constants that :func:`instantiate` fills. ``nested`` are class bodies inside the function, which take
-    part only by having their methods adopted.
+    part only by having their methods adopted. ``body`` says between which ``f_lasti`` a frame executes the original's
+    instructions: before, it has not been counted, and from the second on it delegates to the new function.
     """
 
     code: CodeType
     inherited: int
     slots: tuple[tuple[int, str], ...]
     nested: tuple[tuple[int, Template], ...] = ()
+    body: tuple[int, int] = (0, 0)
 
     def to_bytes(self) -> bytes:
         return marshal.dumps(self._as_tuple())
@@ -79,12 +82,13 @@ class Template:
         return cls._from_tuple(marshal.loads(data))
 
     def _as_tuple(self) -> tuple[Any, ...]:
-        return (self.code, self.inherited, self.slots, tuple((i, t._as_tuple()) for i, t in self.nested))
+        nested = tuple((i, t._as_tuple()) for i, t in self.nested)
+        return (self.code, self.inherited, self.slots, nested, self.body)
 
     @classmethod
     def _from_tuple(cls, data: tuple[Any, ...]) -> Template:
-        code, inherited, slots, nested = data
-        return cls(code, inherited, slots, tuple((i, cls._from_tuple(t)) for i, t in nested))
+        code, inherited, slots, nested, body = data
+        return cls(code, inherited, slots, tuple((i, cls._from_tuple(t)) for i, t in nested), body)
 
 
 def adopt_slot(path: Path) -> str:
@@ -120,6 +124,7 @@ class _Builder:
         self.slots: dict[str, int] = {}
         self.nested: dict[int, Template] = {}
         self.stack = code.co_stacksize
+        self.body: tuple[Op, Op] | None = None
 
     # --- constants ---
 
@@ -190,12 +195,14 @@ class _Builder:
         for op in [op for op in body if op.name in RETURNS]:
             insert_before(body, op, hooks.inline("leave", self.constant, op))
         # After the exit hooks: a body may begin with its return, and the entry hook must go on to the hook before it.
-        entry = hooks.inline("entry", self.constant, body[0], late[0])
+        entry = hooks.inline(hooks.entry_hook(self.original), self.constant, body[0], late[0])
         self.ops = [*preamble, *entry, *body, *tail]
+        self.body = (body[0], late[0])
         self.stack = max(
             self.stack,
             self.original.co_stacksize + hooks.stacksize("leave"),
             3 + hooks.stacksize("leave"),
+            hooks.stacksize(hooks.entry_hook(self.original)),
             len(self._parameters()) + 1 + hooks.stacksize(hooks.kind(self.original)),
         )
 
@@ -253,7 +260,11 @@ class _Builder:
         consts = [*self.bare.co_consts, *self.extra]
         code = assemble(self.bare, self.ops, consts=consts, stacksize=self.stack)
         slots = tuple(sorted((index, name) for name, index in self.slots.items()))
-        return Template(code, inherited, slots, tuple(sorted(self.nested.items(), key=lambda item: item[0])))
+        nested = tuple(sorted(self.nested.items(), key=lambda item: item[0]))
+        body = (0, 0)
+        if self.body is not None:
+            body = offset_of(self.ops, self.body[0]), offset_of(self.ops, self.body[1])
+        return Template(code, inherited, slots, nested, body)
 
 
 def _marks_of_a_bare_yield() -> tuple[int, bool]:

@@ -21,6 +21,7 @@ A wrong exception table or stack size is a crash of the process, so what fails h
 from __future__ import annotations
 
 import dis
+import inspect
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
@@ -49,6 +50,7 @@ _SAME = (
     "co_nlocals",
 )
 
+_AWAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 _COUNTERS = (0, 1, 2, 7)  # values of the counter that the hooks are tried with
 _FUNCTION = "the function just made"
@@ -94,6 +96,7 @@ class _Comparison:
         self.late = -1
         self.depth = 0  # of the deepest hook
         self.hooks: dict[int, int] = {}  # where each counting hook begins and ends
+        self.waiting: set[int] = set()  # indices of the await in the entry hook
         self.used: set[int] = set()  # indices of instructions that have their place
 
     def _slot_of(self, path: Path) -> str:
@@ -105,7 +108,7 @@ class _Comparison:
         time.sleep(0)  # reading takes as long as checking: let other threads run in between
         self.new = Listing(self.template.code)
         time.sleep(0)
-        self.follower = Follower(self.new.instructions, self.new.index_of, tuple(self.consts), self.inherited)
+        self.follower = Follower(self.new, tuple(self.consts), self.inherited)
         self._align()
         if counted:
             entries = [i for i, instr in enumerate(self.old.instructions) if instr.opname == "RESUME"]
@@ -226,13 +229,32 @@ class _Comparison:
         return end
 
     def _check_entry(self, start: int, end: int) -> int:
-        """The entry hook counts, and leads to the late entry where the counter is 0. Returns where it ends."""
+        """The entry hook counts, and leads to the late entry where the counter is 0. Returns where it ends.
+
+        Where somebody asks, ``attend`` is called (or awaited) once before, and a true answer leads there too.
+        """
         first = self.follower.follow(start, range(start, end), 0)
         self.late = first.end
-        stop = max(first.visited, default=start - 1) + 1
+        asked = self.follower.follow(start, range(start, end), 1, asking=1, answer=True)
+        stop = max(first.visited | asked.visited, default=start - 1) + 1
         if start <= self.late <= end:
             raise Problem("the entry hook does not lead to the late entry")
         self._check_hook(start, stop, lambda counter: counter + 1 if counter else 0, late=self.late)
+        question = [("asking",), ("branch",), ("call", "attend", ())]
+        question += [("await",)] if "await" in {event[0] for event in asked.events} else []
+        if (("await",) in question) is not bool(self.original.co_flags & _AWAITS):
+            raise Problem("attend is not awaited as it should be")
+        self.waiting = asked.waiting
+        for answer in (False, True):
+            effect = self.follower.follow(start, range(start, stop), 1, asking=1, answer=answer)
+            expected = [*question, ("branch",)]
+            if effect.events[: len(expected)] != expected:
+                raise Problem("the entry hook does not ask")
+            del effect.events[: len(expected)]
+            if answer and (effect.events or effect.end != self.late or effect.stack):
+                raise Problem("a call that is sent to the new function is counted")
+            if not answer and (_judge(effect, 2, commits=False) or effect.end != stop or effect.stack):
+                raise Problem("a call that was asked for is not counted")
         return stop
 
     def _arrive(self, start: int, index: int, counted: bool) -> None:
@@ -263,6 +285,8 @@ class _Comparison:
                     raise Problem(f"the hook at {offset} {problem} when the counter is {counter}")
                 visited |= effect.visited
                 self.depth = max(self.depth, effect.depth)
+            if late >= 0:
+                visited |= self.follower.follow(start, range(start, end), 1, asking=1, answer=True).visited
             if visited != set(range(start, end)):
                 raise Problem(f"not every instruction of the hook at {offset} can be reached")
             self.hooks[start] = end
@@ -276,7 +300,7 @@ class _Comparison:
         for start, end in self.hooks.items():
             for i in range(start, end):
                 instr = self.new.instructions[i]
-                if self.new.covers[i] is not None and start != handler + 1:
+                if self.new.covers[i] is not None and start != handler + 1 and i not in self.waiting:
                     raise Problem(f"the hook at {instr.offset} is covered by a handler")
                 if _has_line(instr):
                     raise Problem(f"the hook at {instr.offset} has a line")
@@ -383,6 +407,8 @@ def _judge(effect: Effect, stored: int, *, commits: bool) -> str:
     """Whether a hook did what it should: read the counter and store it with nothing in between, branch on what it then
     is, and call nobody but ``commit``, where that is due."""
     events = list(effect.events)
+    if events[:2] == [("asking",), ("branch",)]:
+        del events[:2]
     reads = _take(events, ("read",))
     if not reads or events[:1] != [("store", stored)]:
         return "does not count"

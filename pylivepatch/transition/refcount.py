@@ -1,12 +1,5 @@
 """The transition of mode ``refcount``: Hiramatsu's protocol, with the counter as the switch.
 
-The state machine::
-
-    PREPARED ──enable──▶ DRAINING ──release──▶ RELEASED ──counter = 0──▶ COMMITTED
-        │                    │                     │
-        │ fast path: idle    └─────── reverse ─────┴──────────────────▶ REVERSED
-        └──────────────────────────────────────────────────────────────▶ COMMITTED
-
 * ``prepare`` builds every trampoline and works out who the known holders of the old code are. Nothing is visible.
 * The fast path: if the reference counts say that nobody executes a target, check and commit in one C call.
 * ``enable`` puts the trampolines in, in one C call, with the counter at 1 (the bias). From here on every entry and
@@ -14,6 +7,9 @@ The state machine::
 * ``drain`` waits until no frame is left that entered before ``enable``: until the reference counts of the old code
   are those of the known holders.
 * ``release`` drops the bias. From here on whoever brings the counter to 0 commits, on its own thread.
+* the gate, where the counter does not reach 0 by itself: new outermost entries wait for a bounded time. The
+  trampolines are exchanged for a second generation that asks at each entry; when nobody executes the first generation
+  any more, everyone inside has been asked, and the gate can tell their children. Then it closes, in tries.
 * ``reverse`` takes the trampolines out again. It decides by one test-and-set: counter 0 means that the switch has
   happened, and there is nothing left to reverse.
 
@@ -26,150 +22,47 @@ meanwhile. Here nobody stands for longer than one C call that assigns the ``__co
 
 from __future__ import annotations
 
-import _thread
-import enum
-import threading
 import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator
-from operator import call
-from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from pylivepatch import events
-from pylivepatch.activeness import Holder, holders
-from pylivepatch.activeness.accounts import Accounts
-from pylivepatch.activeness.references import Version, counts, references_of_a_frame, version_of
-from pylivepatch.commit import calls, once, set_attribute, set_code, set_codes, switch_if_idle
-from pylivepatch.errors import TransitionTimeout, UnknownHolders, UnswappableShape
-from pylivepatch.transition.swap import Attribute, Guard, Swap, build_trampoline
-
-_NEVER = 1 << 62
-"""A counter that no number of exits brings to 0: the transition is reversed."""
+from pylivepatch.activeness.references import Version, counts, version_of
+from pylivepatch.transition.base import State, Transition
+from pylivepatch.transition.gate import Gate
 
 _FIRST_POLL, _LAST_POLL = 0.0005, 0.02  # seconds between two looks while draining
 _EXPLAIN_EVERY = 0.25  # seconds between two searches for who holds
+_BY_ITSELF = 0.1  # seconds that the counter is given to reach 0 before the gate is closed
+_LONGEST_PAUSE = 2.0  # seconds between two tries of the gate
 
 
-class State(enum.Enum):
-    PREPARED = "prepare"
-    DRAINING = "drain"
-    RELEASED = "release"
-    COMMITTED = "commit"
-    REVERSED = "reverse"
+class Refcount(Transition):
+    """Counted from ``enable`` on; whoever brings the counter to 0 commits.
 
+    ``gate`` is the longest wait of a caller, in seconds a try; ``None`` for no gate.
+    """
 
-_lingering: list[tuple[Version | None, Version]] = []
-"""Trampolines that some frame still executes after their transition: with the body's version where that is the old
-body of a reversed transition (such a frame executes it, and a later transition must wait for it), else ``None``."""
+    def __init__(self, *args: Any, gate: float | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.gate = Gate(gate, self._inside) if gate else None
 
-
-class Transition:
-    """One transition, from ``prepare`` to ``commit`` or ``reverse``."""
-
-    fast_path = True
-
-    def __init__(
-        self,
-        patch: str,
-        action: str,
-        swaps: list[Swap],
-        attributes: list[Attribute],
-        guards: list[Guard],
-        modules: Iterable[ModuleType],
-        *,
-        deep: bool,
-    ) -> None:
-        self.patch = patch
-        self.action = action
-        self.swaps = swaps
-        self.attributes = attributes
-        self.guards = guards
-        self.state = State.PREPARED
-        self.started = time.time()
-        self.counter = [1]
-        self.report: dict[str, Any] = {}
-        self._deep = deep
-        self._modules = list(modules)
-        self._since: dict[Any, float] = {}
-        self._done = _thread.allocate_lock()
-        self._done.acquire()
-        self._times: list[float] = []
-        self._committer: list[int] = []
-        self._hold = 0.0
-        self._stages: dict[str, float] = {}
-        self._entered = time.perf_counter()
-        self._born_trampolines: list[tuple[Version, weakref.ref[CodeType]]] = []
-        self._accounts = Accounts((), (), list)
-
-    # --- the protocol -------------------------------------------------------------------------------------
-
-    def run(self, timeout: float) -> dict[str, Any]:
-        """Go through it. Returns the report; raises :class:`TransitionTimeout` after reversing.
-
-        Whatever is raised in here, the process is then in the old state, whole, or (``state`` says so) in the new.
-        """
-        deadline = time.monotonic() + timeout
-        try:
-            self.prepare()
-            if not self.commit_if_idle():
-                self.enable()
-                self.drain(deadline)
-                self.release()
-                self.await_commit(deadline)
-        except BaseException:
-            insist(self.reverse)
-            raise
-        finally:
-            insist(self._clean_up)
-        return self.report
-
-    def prepare(self) -> None:
-        self._publish("prepare", functions=[swap.name for swap in self._all_swaps()])
-        _prune_lingering()
-        self._commit = once(*self._steps(), times=self._times)
-        _give_way()
-        for swap in self._all_swaps():
-            for function in swap.functions:
-                swap.trampolines.append((function, self._trampoline(swap, function)))
-            _give_way()
-        watched = {id(v): v for v in self._watched()}
-        self._accounts = Accounts(watched.values(), self._modules, self._trampoline_code)
-        _give_way()
-        for swap in self._all_swaps():
-            self._accounts.know(swap.functions)
-        self._find_every_instance()
-        _give_way()
-
-    def commit_if_idle(self) -> bool:
-        """The fast path: nobody executes a target, so no hook is needed."""
-        if not self.fast_path or not self._switch_if_idle():
-            return False
+    def carry_out(self, deadline: float) -> None:
+        if self.commit_if_idle():
+            return
+        self.enable()
+        self.drain(deadline)
+        self.release()
+        if self.gate is None:
+            self.await_commit(deadline, deadline)
+        elif not self.await_commit(time.monotonic() + _BY_ITSELF, deadline):
+            self.hold_at_gate(self.gate, deadline)
         self._committed()
-        return True
-
-    def _switch_if_idle(self) -> bool:
-        idle = self._accounts.when_idle()
-        if idle is None:
-            return False
-        probe, expected = idle
-        return switch_if_idle(self.counter, expected, probe, self._commit)
-
-    def enable(self) -> None:
-        self._stage("enable")
-        pairs = [pair for swap in self._all_swaps() for pair in swap.trampolines]
-        times: list[float] = []
-        self.state = State.DRAINING
-        once(set_codes(pairs), times=times)()
-        self._hold = max(self._hold, times[1] - times[0])
-        self._accounts.refresh(thorough=False)
 
     def drain(self, deadline: float) -> None:
         self._stage("drain")
         pause, explained = _FIRST_POLL, time.monotonic()
         while self._accounts.active():
-            if time.monotonic() > deadline:
-                raise self._timeout()
+            if self.go_on(deadline):
+                return
             if time.monotonic() - explained > _EXPLAIN_EVERY or pause == _FIRST_POLL:
                 self._explain()
                 explained = time.monotonic()
@@ -179,300 +72,60 @@ class Transition:
     def release(self) -> None:
         self._stage("release")
         self.state = State.RELEASED
-        if self.guards:
+        self.check_hooks()
+        self.check_data()
+        if self.guards or self.forced is not None:
             return  # a guard has no hooks to commit for it: await_commit looks at it together with the counter
         # One line: no trace function, and no other thread, between the store, the test and the commit.
         self.counter[0] -= 1; self.counter[0] or self._commit()  # fmt: skip  # noqa: E702
 
-    def await_commit(self, deadline: float) -> None:
+    def await_commit(self, until: float, deadline: float) -> bool:
+        """Wait for the switch; whether it came before ``until`` (``time.monotonic()``). Raises at ``deadline``."""
         explained = time.monotonic()
         pause = _FIRST_POLL
         while True:
+            remaining = until - time.monotonic()
+            if not self.counter[0]:
+                return True
             if self.guards:
-                time.sleep(pause)
+                time.sleep(max(0.0, min(pause, remaining)))
                 finished = self._switch_if_idle()
                 pause = min(pause * 2, _LAST_POLL)
             else:
-                finished = self._done.acquire(timeout=min(0.1, max(0.0, deadline - time.monotonic())))
-            if finished:
-                return self._committed()
-            if time.monotonic() > deadline:
-                raise self._timeout()
+                finished = self._done.acquire(timeout=max(0.0, min(0.1, remaining)))
+            if finished or self.go_on(deadline):
+                return True
+            if remaining <= 0:
+                return False
             if time.monotonic() - explained > _EXPLAIN_EVERY:
                 self._publish("waiting", counter=self.counter[0])
+                self.check_hooks()
                 if self.guards:
                     self._accounts.refresh(thorough=True)
                 explained = time.monotonic()
 
-    def reverse(self) -> None:
-        """Take the trampolines out, unless the switch has happened."""
-        if self.state is State.COMMITTED:
-            return
-        # One line, straight: pairs with the exit hooks, which commit only by bringing this counter to 0.
-        self.counter[0] = self.counter[0] and _NEVER
-        if not self.counter[0]:
-            return self._committed()
-        if self.state is State.PREPARED:
-            return
-        self._take_out()
-        self.state = State.REVERSED
-        self._stage("reverse")
-
-    def _take_out(self) -> None:
-        old = [(f, swap.old.code) for swap in self._all_swaps() for f, _ in swap.trampolines]
-        born = [set_code(filter(None, map(call, swap.born)), swap.old.code) for swap in self._all_swaps()]
-        once(set_codes(old), *born, times=[])()
-
-    def reverse_after_fork(self) -> None:
-        """In a child whose parent was in mid-transition: reverse, and tell nobody, who may not be here."""
-        if self.state in (State.DRAINING, State.RELEASED) and self.counter[0]:
-            self.counter[0] = _NEVER
-            self._take_out()
-            self.state = State.REVERSED
-
-    # --- prepare ------------------------------------------------------------------------------------------
-
-    def _all_swaps(self) -> Iterator[Swap]:
-        for swap in self.swaps:
-            yield from swap
-
-    def _watched(self) -> Iterator[Version]:
-        """The versions that must be idle: old code, guards, and old bodies left over from a reversed transition."""
-        bodies = set()
-        for swap in self._all_swaps():
-            bodies.add(id(swap.old))
-            yield swap.old
-        for guard in self.guards:
-            yield guard.version
-        for body, trampoline in _lingering:
-            if id(body) in bodies:
-                yield trampoline
-
-    def _steps(self) -> Iterator[Iterator[Any]]:
-        """The commit, in order: data, then code, then word of it."""
-        yield calls([set_attribute(a.owner, a.name, a.new) for a in self.attributes])
-        for swap in self._all_swaps():
-            yield set_code(swap.functions, swap.new.code)
-            yield set_code(filter(None, map(call, swap.born)), swap.new.code)
-        yield map(self._committer.append, map(call, [_thread.get_ident]))
-        yield calls([self._done.release])
-
-    def _trampoline(self, swap: Swap, function: FunctionType) -> CodeType:
-        return build_trampoline(swap, function, self.counter, self._commit, self._adopt)
-
-    def _trampoline_code(self) -> list[CodeType]:
-        codes = [code for swap in self._all_swaps() for _, code in swap.trampolines]
-        codes += [code for _, r in self._born_trampolines if (code := r()) is not None]
-        return codes + [trampoline.code for _, trampoline in _lingering]
-
-    def _adopt(self, swap: Swap, function: FunctionType) -> None:
-        """A function that an old body has just made: it takes part from its first call on."""
-        if function.__code__ is not swap.old.code or self.state is State.REVERSED:
-            return
-        code = self._trampoline(swap, function)
-        self._born_trampolines.append((swap.old, weakref.ref(code)))
-        swap.born.append(weakref.ref(function))
-        function.__code__ = code
-        # Pairs with reverse(), which sets the state after it has put the old code back on what was born by then.
-        if self.counter[0] >= _NEVER:
-            function.__code__ = swap.old.code
-
-    def _find_every_instance(self) -> None:
-        """A nested function may have live instances anywhere: find them all, or refuse."""
-        if not self._accounts.active():
-            return
-        self._take_in(self._accounts.refresh(thorough=True))
-        self._accounts.refresh(thorough=False)  # the trampolines just made hold nested code too
-        missing = self._unexplained_instances()
-        if missing and self._deep:
-            self._take_in(self._accounts.deep())
-            self._accounts.refresh(thorough=False)
-            self._publish("deep", seconds=self._accounts.deep_seconds)
-            self.report["deep_search"] = self._accounts.deep_seconds
-            return  # what is left is executing, and drains
-        if missing:
-            where, n = missing[0]
-            raise UnknownHolders(
-                f"{n} reference{'s' if n > 1 else ''} to a nested function cannot be explained: live instances of it "
-                "may exist that the module's namespace does not lead to",
-                where=where,
-                advice="load with deep=True (--deep): it searches the heap, which holds every thread for tens of "
-                "milliseconds per million objects",
-            )
-
-    def _unexplained_instances(self) -> list[tuple[str, int]]:
-        """Where, and how many. No code object: the error's traceback would keep it, and so hold the next try."""
-        nested = {id(s.old): s.name for s in self._all_swaps() if s.is_nested}
-        nested |= {id(g.version): g.name for g in self.guards if g.version.code.co_name != "<genexpr>"}
-        result = []
-        for version, excess in self._accounts.active().items():
-            if id(version) in nested:
-                code = version.code
-                missing = excess - len(holders.find([code], {})) * references_of_a_frame(code)
-                if missing > 0:
-                    where = f"{nested[id(version)]} ({code.co_filename}:{code.co_firstlineno})"
-                    result.append((where, missing))
-        return result
-
-    def _take_in(self, functions: Iterable[FunctionType]) -> None:
-        """Functions that are found to run old code become targets."""
-        nested = {id(s.old.code): s for s in self._all_swaps() if s.everywhere}
-        guarded = {id(g.version.code): g for g in self.guards}
-        for function in functions:
-            if id(function.__code__) in guarded:
-                raise UnswappableShape(
-                    "a live instance exists of a nested function that has no counterpart after the switch, or one of "
-                    "another signature, kind or closure",
-                    where=f"{guarded[id(function.__code__)].name} ({function.__code__.co_filename}:"
-                    f"{function.__code__.co_firstlineno})",
-                    advice="patch at a moment when no such instance is alive, or keep the nested function's shape",
-                )
-            swap = nested.get(id(function.__code__))
-            if swap is None or any(function is f for f in swap.functions):
-                continue
-            swap.functions.append(function)
-            code = self._trampoline(swap, function)
-            swap.trampolines.append((function, code))
-            if self.state is State.DRAINING:
-                function.__code__ = code
-
-    # --- while it lasts -----------------------------------------------------------------------------------
-
-    def _explain(self) -> None:
-        """Look closer at what is active: instances that frames made before they were drained, and who holds."""
-        functions = self._accounts.refresh(thorough=True)
-        self._take_in(functions)
-        self._accounts.refresh(thorough=False)
-        if self._deep and self._accounts.active():
-            self._take_in(self._accounts.deep())
-            self._accounts.refresh(thorough=False)
-        found = self.holders()
-        if found:
-            self._publish("holders", holders=[holder.as_dict() for holder in found])
-
-    def holders(self) -> list[Holder]:
-        """Who keeps the transition from finishing, as far as it can be told."""
-        found: list[Holder] = []
-        for module, version, excess in self._executing():
-            named = holders.find([version.code], self._since)
-            missing = excess - len(named) * references_of_a_frame(version.code)
-            if missing > 0:
-                suspended = self._accounts.suspended(version, self._since)
-                named += suspended
-                missing -= len(suspended) * references_of_a_frame(version.code)
-            if missing > 0:
-                named.append(holders.unexplained(version.code, module, missing, self._since))
-            found += named
-        return found
-
-    def _executing(self) -> Iterator[tuple[str, Version, int]]:
-        """Old code and trampolines that somebody executes: module, version, references that are no known holder's."""
-        modules = {id(swap.old): swap.module for swap in self._all_swaps()}
-        for version, excess in self._accounts.active().items():
-            yield modules.get(id(version), "?"), version, excess
-        for swap in self._all_swaps():
-            for function, code in swap.trampolines:
-                version = version_of(code)
-                excess = counts([version])[0] - 2 - (function.__code__ is code)  # the list's, this frame's, its own
-                if excess > 0:
-                    yield swap.module, version, excess
-
-    def status(self) -> dict[str, Any]:
-        """JSON-able: what is under way."""
-        return {
-            "patch": self.patch,
-            "action": self.action,
-            "stage": self.state.value,
-            "counter": self.counter[0],
-            "since": self.started,
-            "functions": [swap.name for swap in self._all_swaps()],
-            "holders": [holder.as_dict() for holder in self.holders()],
-        }
-
-    def _timeout(self) -> TransitionTimeout:
-        found = self.holders()
-        who = "".join(f"\n    {holder}" for holder in found) or "\n    nobody was seen: it was in use each time"
-        return TransitionTimeout(
-            f"the {self.action} of {self.patch!r} did not finish in time and was reversed; held by{who}",
-            where=", ".join(swap.name for swap in self.swaps[:5]),
-            advice="try again when these are done, or with a longer timeout",
-            holders=found,
-            details={"holders": [holder.as_dict() for holder in found], "counter": self.counter[0]},
-        )
-
-    # --- the end ------------------------------------------------------------------------------------------
-
-    def _committed(self) -> None:
-        self._commit()  # does nothing where it was done; the counter at 0 is the switch, whoever carries it out
-        self.state = State.COMMITTED
-        self._stage("commit")
-        self._hold = max(self._hold, self._times[1] - self._times[0])
-
-    def _clean_up(self) -> None:
-        self._stage("")
-        _give_way()
-        names = {t.ident: t.name for t in threading.enumerate()}
-        self.report |= {
-            "patch": self.patch,
-            "action": self.action,
-            "functions": [swap.name for swap in self._all_swaps()],
-            "attributes": [a.label for a in self.attributes if a.label],
-            "duration": sum(self._stages.values()),
-            "stages": dict(self._stages),
-            "longest_hold": self._hold,
-            "committed_by": names.get(self._committer[0], "?") if self._committer else "",
-        }
-        for swap in self._all_swaps():
-            body = swap.old if self.state is State.REVERSED else None
-            _lingering.extend((body, version_of(code)) for _, code in swap.trampolines)  # no variable keeps the last
-            swap.trampolines.clear()
-        for old, reference in self._born_trampolines:
-            born = reference()
-            if born is not None:
-                _lingering.append((old if self.state is State.REVERSED else None, version_of(born)))
-            del born
-        self._born_trampolines.clear()
-        self._accounts = Accounts((), (), list)
-        if hasattr(self, "_commit"):
-            del self._commit
-        _give_way()
-        _prune_lingering()
-
-    def _stage(self, name: str) -> None:
-        now = time.perf_counter()
-        previous = getattr(self, "_current", "prepare")
-        self._stages[previous] = self._stages.get(previous, 0.0) + now - self._entered
-        self._entered, self._current = now, name
-        if name:
-            self._publish(name, counter=self.counter[0])
-
-    def _publish(self, kind: str, **data: Any) -> None:
-        events.publish(kind, self.patch, action=self.action, **data)
-
-
-def insist(step: Callable[[], None]) -> None:
-    """Do ``step``, which may be repeated, to its end: an interrupt in the middle is raised after it.
-
-    A second Ctrl-C, or an exception that another thread sets, must not leave a process half-way.
-    """
-    interrupt: BaseException | None = None
-    for _ in range(100):
+    def hold_at_gate(self, gate: Gate, deadline: float) -> None:
+        """Close the gate for its bound, open it, and again after a longer and longer while, until the switch."""
         try:
-            step()
-            break
-        except Exception:
-            raise
-        except BaseException as error:  # KeyboardInterrupt, SystemExit, what PyThreadState_SetAsyncExc was given
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
+            unasked = [version_of(code) for swap in self._all_swaps() for _, code in swap.trampolines]
+            self.enable(gate.question)
+            if self._await_nobody_in(unasked, deadline):
+                return
+            pause = gate.bound
+            while True:
+                gate.close()
+                finished = self.await_commit(time.monotonic() + gate.bound, deadline)
+                gate.open()
+                if finished or self.await_commit(time.monotonic() + pause, deadline):
+                    return
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        finally:
+            gate.stop()
+            self.report["gate"] = {"tries": gate.tries, "waits": gate.waits, "longest_wait": gate.longest}
 
-
-def _prune_lingering() -> None:
-    """Forget trampolines that nobody executes any more."""
-    _lingering[:] = [item for item, n in zip(_lingering, counts(t for _, t in _lingering), strict=True) if n > 0]
-
-
-def _give_way() -> None:
-    """Let other threads run: they would have to wait for the switch interval otherwise."""
-    time.sleep(0)
+    def _await_nobody_in(self, unasked: list[Version], deadline: float) -> bool:
+        """Wait until all who entered without being asked have left. Whether the switch came meanwhile."""
+        while any(n > 1 for n in counts(unasked)):  # one is the swap's entry; the function has the next generation
+            if self.await_commit(time.monotonic() + _LAST_POLL, deadline):
+                return True
+        return False

@@ -6,13 +6,14 @@ Direction plays no part here. Loading a patch and unloading it are the same tran
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType
 from typing import Any
 
 from pylivepatch.activeness.references import Version
 from pylivepatch.commit import MISSING
+from pylivepatch.ftrace.hooks import awaits
 from pylivepatch.ftrace.late import LateEntry
 from pylivepatch.ftrace.trampoline import Path, Template, adopt_slot, instantiate
 
@@ -101,6 +102,7 @@ class Attribute:
     old: Any
     new: Any
     label: str
+    settled: bool = False  # ``new`` was there before the patch was loaded: nothing to check on the way in
 
     def current(self) -> Any:
         if isinstance(self.owner, dict):
@@ -108,6 +110,15 @@ class Attribute:
         if isinstance(self.owner, type):
             return vars(self.owner).get(self.name, MISSING)
         return getattr(self.owner, self.name, MISSING)
+
+    def is_unchanged(self) -> bool:
+        """Whether ``old`` is still there. Function attributes may be given back as equal copies."""
+        current = self.current()
+        if current is self.old or (self.settled and current is self.new):
+            return True
+        if current is MISSING or self.old is MISSING or not isinstance(self.owner, FunctionType):
+            return False
+        return type(current) is type(self.old) and bool(current == self.old)
 
     def inverted(self) -> Attribute:
         return Attribute(self.owner, self.name, self.new, self.old, self.label)
@@ -121,14 +132,36 @@ class Guard:
     version: Version
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked at each entry, before it is counted, while ``asking[0]`` is true.
+
+    ``attend`` may keep the caller waiting; where it gives a true value the call goes to the new function.
+    ``attend_awaiting`` is the same for coroutines and async generators, which await it.
+    """
+
+    asking: list[int]
+    attend: Callable[[], bool]
+    attend_awaiting: Callable[[], Coroutine[Any, Any, bool]]
+
+
+async def _nobody_asks() -> bool:
+    return False
+
+
+NOBODY_ASKS = Question([0], bool, _nobody_asks)
+
+
 def build_trampoline(
     swap: Swap,
     function: FunctionType,
     counter: list[int],
     commit: Callable[[], None],
     adopt: Callable[[Swap, FunctionType], None],
+    question: Question,
+    new_defaults: Mapping[str, Any],
 ) -> CodeType:
-    """The trampoline of ``swap`` for one function object."""
+    """The trampoline of ``swap`` for one function object. ``new_defaults`` are attributes that come with the new code."""
 
     def made_new() -> FunctionType:
         f = FunctionType(swap.new.code, function_globals, function_name, closure=closure)
@@ -137,12 +170,14 @@ def build_trampoline(
 
     # Of the function only what a late call needs: a reference to it would be a cycle through a code object.
     function_globals, function_name, closure = function.__globals__, function.__name__, function.__closure__
-    defaults = function.__defaults__, function.__kwdefaults__
+    defaults = tuple(new_defaults.get(n, getattr(function, n)) for n in ("__defaults__", "__kwdefaults__"))
     values: dict[str, Any] = {
         "counter": counter,
         "commit": commit,
-        "late_entry": LateEntry(function, swap.old.code, made_new, commit),
+        "late_entry": LateEntry(function, swap.old.code, made_new, commit, counter),
         "scratch": [None],
+        "asking": question.asking,
+        "attend": question.attend_awaiting if awaits(swap.old.code) else question.attend,
     }
     for path, inner in swap.nested:
         values[adopt_slot(path)] = _Adopter(adopt, inner)

@@ -66,7 +66,7 @@ def trampolined(source: str) -> Any:
     function: Any = define(source)
     template = trampoline(function.__code__)
     check(function.__code__, template)
-    values = {"counter": [1], "commit": None, "late_entry": None, "scratch": [None]}
+    values = {"counter": [1], "commit": None, "late_entry": None, "scratch": [None], "asking": [0], "attend": None}
     function.__code__ = instantiate(template, function.__code__, values)
     return function
 

@@ -72,6 +72,8 @@ class Counted:
                 "commit": lambda: self.errors.append(f"commit was called in {code.co_qualname}"),
                 "late_entry": lambda values: self.errors.append(f"late entry into {code.co_qualname}"),
                 "scratch": [None],
+                "asking": [0],
+                "attend": None,
             }
             values |= {adopt_slot(path): self.add for path in paths}
             known = self._made[id(code)] = (code, instantiate(template, code, values))

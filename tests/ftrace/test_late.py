@@ -106,7 +106,7 @@ def test_a_late_entry_commits_before_it_calls() -> None:
         done.append("call")
         return "new"
 
-    late = LateEntry(function, function.__code__, lambda: function, lambda: done.append("commit"))
+    late = LateEntry(function, function.__code__, lambda: function, lambda: done.append("commit"), [0])
     assert late(()) == "new"
     assert done == ["commit", "call"]
 
@@ -120,7 +120,7 @@ def test_a_late_entry_does_not_keep_its_function() -> None:
     def new() -> str:
         return "new"
 
-    late = LateEntry(function, function.__code__, lambda: new, lambda: None)
+    late = LateEntry(function, function.__code__, lambda: new, lambda: None, [0])
     gone = weakref.ref(function)
     gc.disable()
     try:
@@ -138,6 +138,6 @@ def test_a_late_entry_does_not_call_another_trampoline() -> None:
     def new() -> str:
         return "new"
 
-    late = LateEntry(function, function.__code__, lambda: new, lambda: None)
+    late = LateEntry(function, function.__code__, lambda: new, lambda: None, [0])
     function.__code__ = function.__code__.replace(co_consts=(*function.__code__.co_consts, late))
     assert late(()) == "new"

@@ -33,8 +33,10 @@ class Hooked:
         values: dict[str, Any] = {
             "counter": self.counter,
             "commit": self.commit,
-            "late_entry": LateEntry(function, self.original, lambda: new, lambda: None),
+            "late_entry": LateEntry(function, self.original, lambda: new, lambda: None, self.counter),
             "scratch": [None],
+            "asking": [0],
+            "attend": None,
         }
         values |= {adopt_slot(path): self.adopted.append for path in adopt}
         function.__code__ = instantiate(self.template, self.original, values)

@@ -429,8 +429,9 @@ def test_a_missing_late_entry_is_caught(function: Callable[..., Any]) -> None:
     def edit(ops: list[Op], template: Template) -> None:
         late = loads(ops, slot(template, "late_entry"))[0]
         start = ops.index(late) - (ops[ops.index(late) - 1].name == "PUSH_NULL")
-        jump = next(op for op in ops if op.target is ops[start])
-        jump.target = last_return(ops)
+        for op in ops:
+            if op.target is ops[start]:
+                op.target = last_return(ops)
 
     caught(function, edit, "late entry")
 

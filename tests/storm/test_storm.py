@@ -21,7 +21,7 @@ import pytest
 
 import pylivepatch
 from pylivepatch import Patch, TransitionTimeout
-from pylivepatch.transition.refcount import Transition
+from pylivepatch.transition.base import Transition
 
 pytestmark = pytest.mark.storm
 

@@ -1,0 +1,143 @@
+"""The gate: for functions that are never idle.
+
+A counter that must reach 0 by itself starves. With a mean of L callers inside, the chance that nobody is inside at a
+given moment is e^-L: at L = 20 it never comes. So new *outermost* entries are kept waiting, for a bounded time, while
+those inside finish.
+
+* Whoever is inside already is never kept: it holds the counter, and would wait for itself. Inside is also the child of
+  one who is (:mod:`pylivepatch.transition.inside`).
+* Coroutines wait by awaiting, so their event loop runs on. A synchronous function is never kept on a thread that runs
+  an event loop, nor in a greenlet whose hub is not known: those inside could not finish.
+* Nobody waits longer than ``bound`` seconds in one try, whatever happens; then the gate opens. So a deadlock that the
+  gate could make (somebody inside waits for one who is kept) ends with the bound. Later tries back off.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from pylivepatch.transition.inside import Inside, caller_is_inside, loop_is_running, note_entry
+from pylivepatch.transition.swap import Question
+
+if TYPE_CHECKING:
+    import asyncio
+
+_POLL = 0.001  # seconds between two looks of a waiting greenlet
+
+
+class _Try:
+    """One closing of the gate."""
+
+    def __init__(self, bound: float) -> None:
+        self.ends = time.monotonic() + bound
+        self.opened = threading.Event()  # under gevent's monkey patching this is gevent's: greenlets wait as they should
+        self.waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
+        self.waits = 0
+        self.first = 0.0
+
+    def begin(self) -> None:
+        """Somebody begins to wait."""
+        self.first = self.first or time.monotonic()
+        self.waits += 1
+
+
+class Gate:
+    """One transition's gate. ``codes`` are its trampolines.
+
+    ``waits``, ``longest`` (seconds) and ``tries`` say what it did.
+    """
+
+    def __init__(self, bound: float, codes: Inside) -> None:
+        self.bound = bound
+        self.tries = 0
+        self.waits = 0
+        self.longest = 0.0
+        self._codes = codes
+        self._try: _Try | None = None
+        self.question = Question([1], self._attend, self._attend_awaiting)
+
+    def close(self) -> None:
+        self.tries += 1
+        self._try = _Try(self.bound)
+
+    def open(self) -> None:
+        """Let everyone go on. Harmless where it is open."""
+        current, self._try = self._try, None
+        if current is None:
+            return
+        if current.waits:
+            self.waits += current.waits
+            self.longest = max(self.longest, min(time.monotonic(), current.ends) - current.first)
+        current.opened.set()
+        for loop, future in tuple(current.waiting):
+            try:
+                loop.call_soon_threadsafe(_release, future)
+            except RuntimeError:  # the loop was closed meanwhile, and with it what waited
+                continue
+
+    def stop(self) -> None:
+        """Ask no more: the transition has ended."""
+        self.question.asking[0] = 0
+        self.open()
+
+    # --- in the callers -----------------------------------------------------------------------------------
+
+    def _attend(self) -> bool:
+        current = self._try
+        if current is not None and not loop_is_running() and not self._is_inside(sys._getframe(1)):
+            current.begin()
+            _wait(current)
+        note_entry()
+        return False
+
+    async def _attend_awaiting(self) -> bool:
+        current = self._try
+        if current is not None and loop_is_running() and not self._is_inside(sys._getframe(1)):
+            import asyncio  # imported already, as its loop is running; a process without it must not pay
+
+            current.begin()
+            loop = asyncio.get_running_loop()
+            entry = (loop, loop.create_future())
+            current.waiting.add(entry)
+            try:
+                if self._try is current:
+                    await asyncio.wait((entry[1],), timeout=max(0.0, current.ends - time.monotonic()))
+            finally:
+                current.waiting.discard(entry)
+        note_entry()
+        return False
+
+    def _is_inside(self, frame: FrameType) -> bool:
+        return caller_is_inside(frame, self._codes)
+
+
+def _release(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _wait(current: _Try) -> None:
+    """Wait on this thread until the gate opens or the bound is hit, without keeping other greenlets."""
+    greenlet = sys.modules.get("greenlet")
+    in_greenlet = greenlet is not None and greenlet.getcurrent().parent is not None
+    remaining = max(0.0, current.ends - time.monotonic())
+    if not in_greenlet or _is_patched_by_gevent():
+        current.opened.wait(remaining)
+        return
+    hub_of = getattr(sys.modules.get("gevent.hub"), "get_hub_if_exists", None) or getattr(
+        sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None
+    )
+    if hub_of is None or hub_of() is None:
+        return  # plain greenlets: those inside can only finish if this thread goes on
+    gevent = sys.modules["gevent"]
+    while not current.opened.is_set() and time.monotonic() < current.ends:
+        gevent.sleep(_POLL)
+
+
+def _is_patched_by_gevent() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))

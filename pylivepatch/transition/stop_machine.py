@@ -1,0 +1,126 @@
+"""The transition of mode ``stop-machine``: the kpatch of 2014, as the baseline.
+
+Everyone is stopped, every stack is looked at, and either the functions are switched or everyone goes on and it is tried
+again later: five tries, two seconds apart, are kpatch's.
+
+How everyone is stopped. In the kernel ``stop_machine()`` makes every CPU spin in a known place. Here one C call keeps
+every other Python thread from running, as it does not give up the GIL. So the whole of it, the walk over all stacks, the
+search for everything suspended, the decision and the switch, is one C call, made of iterators of the standard
+library: no Python code runs in it, and none elsewhere. It takes as long as there are frames and heap objects: that is
+the pause which mode ``refcount`` avoids, and the report says how long it was.
+
+What it looks at: the stacks of all threads; generators, coroutines and async generators, found by a scan of the heap
+(``gc.get_objects``), as are greenlets with the stacks that they sleep on. What it cannot stop: C code that runs without the
+GIL. That executes no Python function, so it does no harm.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import accumulate, chain, compress, repeat, starmap, takewhile
+from operator import attrgetter, call, contains
+from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
+from typing import Any
+
+from pylivepatch.commit import exhaust
+from pylivepatch.transition.base import Transition
+
+TRIES = 5
+INTERVAL = 2.0  # seconds between two tries
+
+_SUSPENDED = ((GeneratorType, "gi_frame"), (CoroutineType, "cr_frame"), (AsyncGeneratorType, "ag_frame"))
+
+
+class StopMachine(Transition):
+    """Stop, look, switch or let go."""
+
+    def __init__(self, *args: Any, tries: int = TRIES, interval: float = INTERVAL, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tries, self._interval = tries, interval
+
+    def carry_out(self, deadline: float) -> None:
+        stood: list[float] = []
+        self.report["stood"] = stood
+        for number in range(self._tries):
+            if number and self._pause(deadline):
+                return self._committed()
+            self._stage("stop")
+            codes = [version.code for version in self._accounts.versions]
+            times: list[float] = []
+            switched = stop_look_and_switch(codes, self._commit, self.counter, times)
+            stood.append(times[1] - times[0])
+            self._hold = max(self._hold, stood[-1])
+            self._publish("stopped", seconds=stood[-1], switched=switched)
+            if switched:
+                return self._committed()
+            self._explain()
+        raise self._timeout()
+
+
+    def _pause(self, deadline: float) -> bool:
+        """Let everyone run until the next try. Whether it was forced meanwhile."""
+        until = time.monotonic() + self._interval
+        while time.monotonic() < until:
+            if self.go_on(deadline):
+                return True
+            time.sleep(min(0.05, self._interval))
+        return False
+
+
+def stop_look_and_switch(
+    codes: list[CodeType],
+    switch: Callable[[], None],
+    counter: list[int],
+    times: list[float],
+) -> bool:
+    """In one C call: ``switch`` unless a frame executes one of ``codes``. Notes its begin and end in ``times``."""
+    objects: list[Any] = []
+    busy: list[bool] = []
+    wanted = {id(code) for code in codes}
+    go = (partial(counter.__setitem__, 0, 0), switch)
+    actions = {False: go, True: ()}
+    executed = map(id, map(attrgetter("f_code"), _every_frame(objects)))
+    look = map(any, [map(wanted.__contains__, executed)])
+    exhaust(
+        chain(
+            map(times.append, starmap(time.perf_counter, [()])),
+            map(objects.extend, starmap(gc.get_objects, [()])),
+            map(busy.append, look),
+            map(call, chain.from_iterable(map(actions.__getitem__, busy))),
+            map(times.append, starmap(time.perf_counter, [()])),
+        )
+    )
+    return not busy[0]
+
+
+def _every_frame(objects: list[Any]) -> Iterator[Any]:
+    """All frames of threads, and all that the heap's ``objects`` suspend. Runs no Python code."""
+    threads = chain.from_iterable(map(dict.values, starmap(sys._current_frames, [()])))
+    greenlet_types = _greenlet_types()
+    greenlets = compress(objects, map(partial(contains, greenlet_types), map(type, objects)))
+    sleeping = filter(None, map(attrgetter("gr_frame"), greenlets)) if greenlet_types else iter(())
+    suspended = [
+        filter(None, map(attrgetter(name), compress(objects, map(partial(contains, {kind}), map(type, objects)))))
+        for kind, name in _SUSPENDED
+    ]
+    return chain(_stacks(threads), _stacks(sleeping), *suspended)
+
+
+def _stacks(tops: Iterator[Any]) -> Iterator[Any]:
+    """Each frame and those that called it: ``f_back`` of ``f_back`` until there is none."""
+    starts = map(chain, zip(tops), repeat(repeat("f_back")))
+    return chain.from_iterable(map(takewhile, repeat(bool), map(accumulate, starts, repeat(getattr))))
+
+
+def _greenlet_types() -> set[type]:
+    greenlet = sys.modules.get("greenlet")
+    if greenlet is None:
+        return set()
+    types = [greenlet.greenlet]
+    for kind in types:
+        types += type.__subclasses__(kind)
+    return set(types)
