@@ -116,7 +116,8 @@ def test_a_function_of_each_kind_is_patched_and_given_back(kind: str, each_path:
     newer = dict(space)
     exec(compile(source.replace("'old'", "'new'"), "<versions>", "exec"), space)
     new_target = space["target"]
-    space.update({name: newer[name] for name in newer if name in ("target", "call", "K", "M", "A", "B", "f", "k", "make")})
+    names = ("target", "call", "K", "M", "A", "B", "f", "k", "make")
+    space.update({name: newer[name] for name in newer if name in names})
     target, call = space["target"], space["call"]
     (function,) = unwrap(target)
     original = function.__code__
