@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -26,9 +26,11 @@ def expect(names: Iterable[str], waiter: object, arrived: Arrived) -> None:
         sys.meta_path.insert(0, _finder)
 
 
-def forget(waiter: object) -> None:
-    """``waiter`` waits no longer. Others may, for the same modules."""
+def forget(waiter: object, *, but: Collection[str] = ()) -> None:
+    """``waiter`` waits no longer, except for the modules in ``but``. Others may, for the same modules."""
     for name, those in list(_waiting.items()):
+        if name in but:
+            continue
         those[:] = [entry for entry in those if entry[0] is not waiter]
         if not those:
             _waiting.pop(name, None)

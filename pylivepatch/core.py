@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,10 @@ from pylivepatch.errors import (
     PatchExists,
     PrepareError,
     TargetBusy,
+    TransitionRestart,
 )
-from pylivepatch.patch import Patch
-from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement
+from pylivepatch.patch import Patch, Replacement
+from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement, verify_module
 from pylivepatch.transition.base import State, Transition, insist
 from pylivepatch.transition.per_task import PerTask
 from pylivepatch.transition.refcount import Refcount
@@ -48,7 +49,7 @@ MODES = ("refcount", "stop-machine", "per-task")
 _ARRIVAL_TIMEOUT = 5.0  # for a module that is imported after its patch was loaded; seconds
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Applied:
     """A patch that is applied. ``waiting`` names its modules that are not imported yet.
 
@@ -63,6 +64,10 @@ class Applied:
     failed: dict[str, str] = field(default_factory=dict)
     _parts: list[Part] = field(default_factory=list)
     _waiting: dict[str, CompiledModule] = field(default_factory=dict)
+    _restart: bool = False  # a module of the patch has arrived: look again
+
+    def __repr__(self) -> str:
+        return f"<Applied {self.name}: {len(self.functions)} functions, {len(self.waiting)} modules waiting>"
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -86,8 +91,9 @@ class Applied:
         mode: str = "refcount",
         gate: float | None = DEFAULT_GATE,
     ) -> dict[str, Any]:
-        """Take the patch out. See :func:`unload`."""
-        return unload(self.name, timeout=timeout, deep=deep, mode=mode, gate=gate)
+        """Take this patch out, and no other that came under its name. See :func:`unload`."""
+        _check_timeout(timeout)
+        return _unload(self.name, lambda applied: applied is self, _Way(mode, gate, deep), timeout)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -106,6 +112,8 @@ _stack: list[Applied] = []
 _current: Transition | None = None
 _lock = threading.RLock()  # reentrant: preparing a patch may import a module that another patch waits for
 _owner = ""
+_loading = 0  # the thread that is loading a patch
+_arrival_lock = threading.RLock()
 
 
 def load(
@@ -134,6 +142,7 @@ def load(
     code = _compile(patch)
     replacements = patch.replacements if isinstance(patch, Patch) else ()
     name, description = (code or patch).name, (code or patch).description  # type: ignore[union-attr]
+    _check_timeout(timeout)
     with _transition(name, "load"):
         if any(applied.name == name for applied in _stack):
             raise PatchExists(
@@ -141,23 +150,58 @@ def load(
                 where=name,
                 advice="unload it first, or give the new one another name",
             )
-        parts: list[Part] = []
-        waiting: dict[str, CompiledModule] = {}
-        for module in code.modules if code else ():
-            live = live_modules(module.name)
-            if not live:
-                waiting[module.name] = module
-            parts += [prepare_module(module, m) for m in live]
-        parts += [prepare_replacement(replacement) for replacement in replacements]
-        _check_each_once(parts)
-        if not parts and not waiting:
-            raise PrepareError("the patch changes nothing", where=name, advice="add a change to it")
-        applied = Applied(name, description, time.time(), _parts=parts, _waiting=waiting)
-        applied.report = _switch(applied, parts, how, forward=True, timeout=timeout)
-        applied.report["waiting"] = list(waiting)
-        if waiting:
-            arrivals.expect(waiting, applied, partial(_arrived, applied))
+        applied = Applied(name, description, time.time())
+        if code is not None:  # before looking which are there: none may slip through in between
+            arrivals.expect([module.name for module in code.modules], applied, partial(_arrived, applied))
+        try:
+            _load(applied, code, replacements, how, time.monotonic() + timeout)
+        finally:
+            arrivals.forget(applied, but=applied._waiting if applied in _stack else ())
         return applied
+
+
+def _load(
+    applied: Applied,
+    code: CompiledPatch | None,
+    replacements: tuple[Replacement, ...],
+    how: _Way,
+    deadline: float,
+) -> None:
+    """Prepare and switch; again from the start where one of the patch's modules arrived meanwhile."""
+    global _loading
+    _loading = threading.get_ident()
+    try:
+        while True:
+            applied._restart = False
+            applied._parts, applied._waiting = _prepare(code, replacements)
+            if applied._restart:  # making the new version imported one of them
+                continue
+            if not applied._parts and not applied._waiting:
+                raise PrepareError("the patch changes nothing", where=applied.name, advice="add a change to it")
+            try:
+                left = max(0.0, deadline - time.monotonic())
+                applied.report = _switch(applied, applied._parts, how, forward=True, timeout=left)
+            except TransitionRestart:
+                continue
+            applied.report["waiting"] = list(applied._waiting)
+            return
+    finally:
+        applied._restart = False
+        _loading = 0
+
+
+def _prepare(
+    code: CompiledPatch | None, replacements: tuple[Replacement, ...]
+) -> tuple[list[Part], dict[str, CompiledModule]]:
+    """The parts for the modules that are there, and the modules that are not. Every target is verified first."""
+    there = [(module, live_modules(module.name)) for module in (code.modules if code else ())]
+    for module, live in there:
+        for one in live:
+            verify_module(module, one)
+    parts = [prepare_module(module, one) for module, live in there for one in live]
+    parts += [prepare_replacement(replacement) for replacement in replacements]
+    _check_each_once(parts)
+    return parts, {module.name: module for module, live in there if not live}
 
 
 def unload(
@@ -174,8 +218,13 @@ def unload(
     attribute that it bound was changed since, and what :func:`load` raises.
     """
     how = _Way(mode, gate, deep)
+    _check_timeout(timeout)
+    return _unload(name, lambda applied: applied.name == name, how, timeout)
+
+
+def _unload(name: str, is_it: Callable[[Applied], bool], how: _Way, timeout: float) -> dict[str, Any]:
     with _transition(name, "unload"):
-        applied = next((a for a in _stack if a.name == name), None)
+        applied = next(filter(is_it, _stack), None)
         if applied is None:
             raise NotApplied(
                 f"no patch named {name!r} is applied",
@@ -184,6 +233,11 @@ def unload(
             )
         _check_removable(applied)
         return _switch(applied, applied._parts, how, forward=False, timeout=timeout)
+
+
+def _check_timeout(timeout: float) -> None:
+    if not isinstance(timeout, int | float) or not 0 <= timeout < float("inf"):
+        raise PrepareError(f"a timeout of {timeout!r} makes no sense", advice="give seconds, such as 15.0")
 
 
 def patches() -> tuple[Applied, ...]:
@@ -273,8 +327,13 @@ def _check_each_once(parts: list[Part]) -> None:
             seen.add(id(function))
 
 
-def _switch(applied: Applied, parts: list[Part], way: _Way, *, forward: bool, timeout: float) -> dict[str, Any]:
-    """Run the transition of these parts, and record its outcome, whatever else happens."""
+def _switch(
+    applied: Applied, parts: list[Part], way: _Way, *, forward: bool, timeout: float, arriving: bool = False
+) -> dict[str, Any]:
+    """Run the transition of these parts, and record its outcome, whatever else happens.
+
+    That of an arriving module goes beside one that is under way: the importer must not wait for that.
+    """
     global _current
     swaps = [switch.swap(forward=forward) for part in parts for switch in part.switches]
     if not forward:
@@ -292,14 +351,17 @@ def _switch(applied: Applied, parts: list[Part], way: _Way, *, forward: bool, ti
     )
     outer = _current
     try:
-        _current = transition
+        _current = outer if arriving else transition
+        if applied._restart:  # before _current was there to be asked
+            transition.ask("restart")
         return transition.run(timeout)
     except BaseException as error:
         if transition.state is State.COMMITTED:
             error.add_note(f"pylivepatch: the {transition.action} of {applied.name!r} was complete before this")
         raise
     finally:
-        _current = outer
+        if not arriving:
+            _current = outer
         if transition.state is State.COMMITTED:
             insist(partial(_record, applied, parts, swaps, forward=forward))
 
@@ -342,14 +404,13 @@ def _show_source(filename: str, compressed: bytes) -> None:
 def _check_removable(applied: Applied) -> None:
     later = _stack[_stack.index(applied) + 1 :]
     for part in applied._parts:
+        for above in later:
+            what = _stands_on(part, above)
+            if what:
+                raise NotRemovable(
+                    f"{above.name!r} was loaded on top of it: {what}", where=what, advice=f"unload {above.name!r} first"
+                )
         for switch in (s for top in part.switches for s in top):
-            for above in later:
-                if any(s.old is switch.new for p in above._parts for top in p.switches for s in top):
-                    raise NotRemovable(
-                        f"{switch.name} was patched again by {above.name!r}",
-                        where=switch.name,
-                        advice=f"unload {above.name!r} first",
-                    )
             for function in switch.live():
                 if function.__code__ is not switch.new.code and not switch.is_nested:
                     raise NotRemovable(
@@ -366,6 +427,23 @@ def _check_removable(applied: Applied) -> None:
                 )
 
 
+def _stands_on(part: Part, above: Applied) -> str:
+    """What of ``part`` a later patch builds on: a function or value that both change, or names that it added."""
+    versions = {id(s.new): s.name for top in (*part.switches, *part.added) for s in top}
+    bound = {(id(a.owner), a.name): a.label for a in part.attributes}
+    added = [a.label for a in part.attributes if a.old is MISSING]
+    for other in above._parts:
+        for switch in (s for top in other.switches for s in top):
+            if id(switch.old) in versions:
+                return versions[id(switch.old)]
+        for attribute in other.attributes:
+            if (id(attribute.owner), attribute.name) in bound:
+                return bound[id(attribute.owner), attribute.name]
+        if added and other.name == part.name:
+            return added[0]  # its new code may use the name
+    return ""
+
+
 def _equal_cells(current: Any, bound: Any) -> bool:
     """Function attributes such as ``__kwdefaults__`` and ``__doc__`` may be given back as equal copies."""
     return current is not MISSING and bound is not MISSING and type(current) is type(bound) and current == bound
@@ -376,8 +454,9 @@ def _after_fork() -> None:
 
     Where the counter was at 0 already the patch is applied in the child too.
     """
-    global _lock, _current, _owner
-    transition, _current, _owner, _lock = _current, None, "", threading.RLock()
+    global _lock, _current, _owner, _loading, _arrival_lock
+    transition, _current, _owner, _loading = _current, None, "", 0
+    _lock, _arrival_lock = threading.RLock(), threading.RLock()
     if transition is not None:
         transition.reverse_after_fork()
 
@@ -390,33 +469,60 @@ if hasattr(os, "register_at_fork"):
 
 
 def _arrived(applied: Applied, module: ModuleType) -> None:
-    """A module that ``applied`` waits for was executed: switch its part before its importer goes on.
+    """A module of the patch was executed, and its importer has not got it yet.
 
-    Unlike a user's load it waits for a transition under way, as the importer cannot be told to try again; but not for
-    good, as that one may be waiting for this import.
+    Where the patch is applied its part is switched now. Where the patch is being loaded, the load starts again and takes
+    the module in; the importer waits until it is known which. It never waits for another patch's transition.
+    Raises :class:`ImportError` where the part cannot be applied, as the kernel refuses such a module: otherwise old and
+    new functions of one patch would run together.
     """
+    if applied not in _stack:
+        applied._restart = True
+        transition = _current
+        if transition is not None:
+            transition.ask("restart")
+        if _loading == threading.get_ident():
+            return  # the load itself imported it, and looks again
+        until = time.monotonic() + _ARRIVAL_TIMEOUT
+        while applied._restart and time.monotonic() < until:
+            time.sleep(0.001)
+    if applied in _stack:
+        with _arrival_lock:
+            _apply_arrival(applied, module)
+
+
+def _apply_arrival(applied: Applied, module: ModuleType) -> None:
     name = module.__name__
+    compiled = applied._waiting.get(name)
+    if compiled is None:
+        return
     try:
-        if not _lock.acquire(timeout=_ARRIVAL_TIMEOUT):
-            raise TargetBusy(
-                f"another transition was under way for the {_ARRIVAL_TIMEOUT:.0f} s that an import may wait: {_owner}",
-                where=name,
-                advice="unload the patch and load it again: the module is there now",
-            )
-        try:
-            compiled = applied._waiting.get(name)
-            if compiled is None:
-                return
-            part = prepare_module(compiled, module)
+        if _source_of(module) == zlib.decompress(compiled.source).decode():
+            applied.report.setdefault("arrived_new", []).append(name)  # the file on disk is the new version
+        else:
+            verify_module(compiled, module, arriving=True)
+            part = prepare_module(compiled, module, arriving=True)
             _check_each_once([part])
-            _switch(applied, [part], _Way(), forward=True, timeout=_ARRIVAL_TIMEOUT)
+            _switch(applied, [part], _Way(), forward=True, timeout=_ARRIVAL_TIMEOUT, arriving=True)
             applied._parts.append(part)
             applied.report.setdefault("arrived", []).append(name)
-        finally:
-            applied._waiting.pop(name, None)
-            _lock.release()
-    except LivePatchError as error:
         applied._waiting.pop(name, None)
+        applied.failed.pop(name, None)
+    except LivePatchError as error:
         applied.failed[name] = str(error)
         events.log.error("%s could not be applied to %s: %s", applied.name, name, error)
         events.publish("failed", applied.name, module=name, error=error.as_dict())
+        arrivals.expect([name], applied, partial(_arrived, applied))  # the next try to import it
+        raise ImportError(
+            f"the live patch {applied.name!r} cannot be applied to this module, which is not imported for that: {error}",
+            name=name,
+        ) from error
+
+
+def _source_of(module: ModuleType) -> str | None:
+    """The source that the module was made from, as far as its loader tells."""
+    get_source = getattr(getattr(module, "__loader__", None), "get_source", None)
+    try:
+        return get_source(module.__name__) if get_source is not None else None
+    except (ImportError, OSError, UnicodeError):
+        return None

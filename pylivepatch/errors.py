@@ -163,6 +163,12 @@ class TransitionReversed(LivePatchError):
     code = "PLP125"
 
 
+class TransitionRestart(LivePatchError):
+    """A module of the patch was imported in mid-transition; the load starts again. Never leaves ``load``."""
+
+    code = "PLP126"
+
+
 class MissedHook(LivePatchError):
     """The counter and the interpreter disagree about who is inside: an entry or an exit was not counted."""
 

@@ -28,7 +28,7 @@ from pylivepatch.activeness import Holder, holders
 from pylivepatch.activeness.accounts import Accounts
 from pylivepatch.activeness.references import Version, base, counts, raw_counts, references_of_a_frame, version_of
 from pylivepatch.commit import calls, once, set_attribute, set_code, set_codes, switch_if_idle
-from pylivepatch.errors import DataMismatch, MissedHook, TransitionReversed, TransitionTimeout, UnknownHolders, UnswappableShape
+from pylivepatch.errors import DataMismatch, MissedHook, TransitionRestart, TransitionReversed, TransitionTimeout, UnknownHolders, UnswappableShape
 from pylivepatch.transition.swap import NOBODY_ASKS, Attribute, Guard, Question, Swap, build_trampoline
 
 NEVER = 1 << 62
@@ -380,6 +380,8 @@ class Transition:
                 where=", ".join(swap.name for swap in self.swaps[:5]),
                 advice="nothing was changed; try again later",
             )
+        if self._request == "restart":
+            raise TransitionRestart(f"a module of {self.patch!r} has been imported meanwhile")
         if time.monotonic() > deadline:
             raise self._timeout()
         return False

@@ -43,6 +43,7 @@ class Refcount(Transition):
 
     def __init__(self, *args: Any, gate: float | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._told = 0.0  # when it was last said who holds
         self.gate = Gate(gate, self._inside) if gate else None
 
     def carry_out(self, deadline: float) -> None:
@@ -72,6 +73,7 @@ class Refcount(Transition):
     def release(self) -> None:
         self._stage("release")
         self.state = State.RELEASED
+        self._told = time.monotonic()
         self.check_hooks()
         self.check_data()
         if self.guards or self.forced is not None:
@@ -81,7 +83,6 @@ class Refcount(Transition):
 
     def await_commit(self, until: float, deadline: float) -> bool:
         """Wait for the switch; whether it came before ``until`` (``time.monotonic()``). Raises at ``deadline``."""
-        explained = time.monotonic()
         pause = _FIRST_POLL
         while True:
             remaining = until - time.monotonic()
@@ -97,12 +98,12 @@ class Refcount(Transition):
                 return True
             if remaining <= 0:
                 return False
-            if time.monotonic() - explained > _EXPLAIN_EVERY:
+            if time.monotonic() - self._told > _EXPLAIN_EVERY:
+                self._told = time.monotonic()
                 self._publish("waiting", counter=self.counter[0])
                 self.check_hooks()
                 if self.guards:
                     self._accounts.refresh(thorough=True)
-                explained = time.monotonic()
 
     def hold_at_gate(self, gate: Gate, deadline: float) -> None:
         """Close the gate for its bound, open it, and again after a longer and longer while, until the switch."""
@@ -124,8 +125,13 @@ class Refcount(Transition):
             self.report["gate"] = {"tries": gate.tries, "waits": gate.waits, "longest_wait": gate.longest}
 
     def _await_nobody_in(self, unasked: list[Version], deadline: float) -> bool:
-        """Wait until all who entered without being asked have left. Whether the switch came meanwhile."""
-        while any(n > 1 for n in counts(unasked)):  # one is the swap's entry; the function has the next generation
+        """Wait until all who entered without being asked have left. Whether the switch came meanwhile.
+
+        Not for long: an unstarted generator may keep its trampoline for good. Of those who are left the gate cannot
+        tell the children, which it may then keep for its bound.
+        """
+        until = time.monotonic() + _LONGEST_PAUSE
+        while time.monotonic() < until and any(n > 1 for n in counts(unasked)):  # one is the swap's own entry
             if self.await_commit(time.monotonic() + _LAST_POLL, deadline):
                 return True
         return False
