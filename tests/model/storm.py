@@ -24,8 +24,9 @@ from pylivepatch.commit import calls, set_attribute, set_code
 from pylivepatch.compiled import compile_patch
 from pylivepatch.errors import DataMismatch
 from pylivepatch.ftrace import hooks, late, trampoline
-from pylivepatch.transition import refcount, swap
-from pylivepatch.transition.refcount import Transition
+from pylivepatch.transition import base, swap
+from pylivepatch.transition.base import Transition
+from pylivepatch.transition.refcount import Refcount
 
 SOURCE = """
 MARK = "one"
@@ -72,25 +73,25 @@ def numbers():
 def release_before_drain() -> None:
     enable = Transition.enable
 
-    def early(self: Transition) -> None:
-        enable(self)
+    def early(self: Transition, question: swap.Question = swap.NOBODY_ASKS) -> None:
+        enable(self, question)
         self.counter[0] -= 1
         self.counter[0] or self._commit()
 
     Transition.enable = early  # type: ignore[method-assign]
-    Transition.release = lambda self: None  # type: ignore[method-assign]
+    Refcount.release = lambda self: None  # type: ignore[method-assign]
 
 
 def skip_drain() -> None:
-    Transition.drain = lambda self, deadline: None  # type: ignore[method-assign]
+    Refcount.drain = lambda self, deadline: None  # type: ignore[method-assign]
 
 
 def commit_without_counter() -> None:
-    def release(self: Transition) -> None:
+    def release(self: Refcount) -> None:
         self.counter[0] = 0
         self._commit()
 
-    Transition.release = release  # type: ignore[method-assign]
+    Refcount.release = release  # type: ignore[method-assign]
 
 
 def code_before_data() -> None:
@@ -104,8 +105,8 @@ def code_before_data() -> None:
     class Unhelpful(late.LateEntry):
         __slots__ = ()
 
-        def __init__(self, function: Any, code: Any, make: Any, commit: Any) -> None:
-            super().__init__(function, code, make, lambda: None)
+        def __init__(self, function: Any, code: Any, make: Any, commit: Any, counter: Any) -> None:
+            super().__init__(function, code, make, lambda: None, counter)
 
     Transition._steps = steps  # type: ignore[method-assign]
     swap.LateEntry = Unhelpful  # type: ignore[attr-defined]
@@ -120,22 +121,22 @@ def look_and_switch_in_two_calls() -> None:
         commit()
         return True
 
-    refcount.switch_if_idle = switch  # type: ignore[assignment, attr-defined]
+    base.switch_if_idle = switch  # type: ignore[assignment, attr-defined]
     Transition.fast_path = True
 
 
 def reverse_in_two_steps() -> None:
     def reverse(self: Transition) -> None:
-        if self.state is refcount.State.COMMITTED:
+        if self.state is base.State.COMMITTED:
             return
         seen = self.counter[0]
         time.sleep(0.01)
         if not seen:
             return self._committed()
-        self.counter[0] = refcount._NEVER
-        if self.state is not refcount.State.PREPARED:
+        self.counter[0] = base.NEVER
+        if self.state is not base.State.PREPARED:
             self._take_out()
-            self.state = refcount.State.REVERSED
+            self.state = base.State.REVERSED
 
     Transition.reverse = reverse  # type: ignore[method-assign]
 
@@ -145,6 +146,7 @@ def _hooks(old: str, new: str) -> None:
     compiled.check = lambda *_: None  # type: ignore[attr-defined]  # it would refuse all of these
     hooks._SOURCE = hooks._SOURCE.replace(old, new)
     hooks._TEMPLATES.update(hooks._compile_templates())
+    hooks._BODIES.update({name: hooks._read_body(code) for name, code in hooks._TEMPLATES.items()})
 
 
 def count_up_from_zero() -> None:
@@ -183,6 +185,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "count down before the body": count_down_before_the_body,
     "exceptions uncounted": exceptions_uncounted,
 }
+UNBROKEN = ("none", "none, impatient")
 IMPATIENT = ("reverse in two steps", "none, impatient")
 """Their fault shows only where transitions are reversed: most have little time here, and calls last longer."""
 
@@ -191,8 +194,8 @@ IMPATIENT = ("reverse in two steps", "none, impatient")
 
 
 class Storm:
-    def __init__(self, folder: Path, *, impatient: bool) -> None:
-        self.impatient = impatient
+    def __init__(self, folder: Path, *, impatient: bool, gate: float | None) -> None:
+        self.impatient, self.gate = impatient, gate
         for side, text in (("old", SOURCE), ("new", SOURCE.replace('"one"', '"two"'))):
             (folder / side).mkdir()
             (folder / side / "storm_target.py").write_text(text)
@@ -251,9 +254,9 @@ class Storm:
             timeout = chance.random() * 0.04 if self.impatient and chance.random() < 0.7 else 1.0
             try:
                 if pylivepatch.patches():
-                    pylivepatch.unload("storm", timeout=timeout)
+                    pylivepatch.unload("storm", timeout=timeout, gate=self.gate)
                 else:
-                    pylivepatch.load(self.patch, timeout=timeout)
+                    pylivepatch.load(self.patch, timeout=timeout, gate=self.gate)
                 self.switched += 1
             except TransitionTimeout:
                 self.reversed += 1
@@ -267,10 +270,12 @@ class Storm:
 
 def main(mutant: str, seconds: float) -> None:
     Transition.fast_path = False
+    if mutant not in UNBROKEN:
+        Transition.check_hooks = lambda self: None  # type: ignore[method-assign]  # the engine would refuse most of these
     MUTANTS[mutant]()
     sys.setswitchinterval(1e-5)
     with tempfile.TemporaryDirectory() as folder:
-        storm = Storm(Path(folder), impatient=mutant in IMPATIENT)
+        storm = Storm(Path(folder), impatient=mutant in IMPATIENT, gate=0.05 if mutant in UNBROKEN else None)
         storm.run(seconds)
         seen = {name: getattr(storm, name) for name in ("mixed", "calls", "switched", "reversed")}
     print(json.dumps(seen))
