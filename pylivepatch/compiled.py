@@ -12,7 +12,9 @@ import ast
 import importlib.util
 import json
 import marshal
+import operator
 import os
+import re
 import subprocess
 import sys
 import time
@@ -132,11 +134,15 @@ def check_python(magic: bytes, optimize: int) -> None:
 
 
 def check_requirement(requirement: str, name: str) -> None:
-    """Raise :class:`WrongPython` unless this Python meets ``requirement``: clauses as ``>=3.11``, with commas between."""
-    import operator
-    import re
-
-    tests = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq, "!=": operator.ne}
+    """Raise :class:`WrongPython` unless this Python meets ``requirement``: clauses like ``>=3.11``, commas between."""
+    tests = {
+        ">=": operator.ge,
+        "<=": operator.le,
+        ">": operator.gt,
+        "<": operator.lt,
+        "==": operator.eq,
+        "!=": operator.ne,
+    }
     for clause in filter(None, (part.strip() for part in requirement.split(","))):
         match = re.fullmatch(r"(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)(?:\.\*)?", clause)
         if match is None:

@@ -24,6 +24,7 @@ from typing import Any
 
 from pylivepatch import arrivals, events, patchfile
 from pylivepatch.activeness.references import version_of
+from pylivepatch.callbacks import CallbackRunner, Callbacks, Outcome
 from pylivepatch.compiled import CompiledModule, CompiledPatch, check_python, compile_patch, compile_with
 from pylivepatch.errors import (
     DataMismatch,
@@ -37,6 +38,7 @@ from pylivepatch.errors import (
 )
 from pylivepatch.patch import Patch, Replacement
 from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement, verify_module
+from pylivepatch.state import PatchStates, check_compatible
 from pylivepatch.transition.base import State, Transition, insist
 from pylivepatch.transition.per_task import PerTask
 from pylivepatch.transition.refcount import Refcount
@@ -64,6 +66,8 @@ class Applied:
     failed: dict[str, str] = field(default_factory=dict)
     _parts: list[Part] = field(default_factory=list)
     _waiting: dict[str, CompiledModule] = field(default_factory=dict)
+    tainted: bool = False  # one of its callbacks failed
+    _companions: tuple[Any, ...] = ()  # its callbacks and states, if it has any
     _restart: bool = False  # a module of the patch has arrived: look again
 
     def __repr__(self) -> str:
@@ -104,11 +108,13 @@ class Applied:
             "attributes": list(self.attributes),
             "waiting": list(self.waiting),
             "failed": dict(self.failed),
+            "tainted": self.tainted,
             "report": self.report,
         }
 
 
 _stack: list[Applied] = []
+_runner = CallbackRunner()
 _current: Transition | None = None
 _lock = threading.RLock()  # reentrant: preparing a patch may import a module that another patch waits for
 _owner = ""
@@ -131,9 +137,9 @@ def load(
     otherwise.
 
     ``mode`` is ``refcount`` (the default), ``stop-machine`` (everyone stands while every stack is looked at) or
-    ``per-task`` (each thread and task moves by itself: weaker, see ``docs/consistency.md``). ``gate`` is the longest time
-    in seconds that a caller may be kept waiting, a try, where functions of the patch are never idle; ``None`` for no
-    gate. It concerns ``refcount`` only.
+    ``per-task`` (each thread and task moves by itself: weaker, see ``transition/per_task.py``). ``gate`` is the longest
+    time in seconds that a caller may be kept waiting, a try, where functions of the patch are never idle; ``None`` for
+    no gate. It concerns ``refcount`` only.
 
     Raises :class:`PrepareError` (or one of its kinds) where the patch is refused with nothing touched, and
     :class:`TransitionTimeout` where it was reversed.
@@ -151,6 +157,9 @@ def load(
                 advice="unload it first, or give the new one another name",
             )
         applied = Applied(name, description, time.time())
+        if isinstance(patch, Patch) and (patch.callbacks is not None or patch.states):
+            applied._companions = (patch.callbacks or Callbacks(), patch.states)
+            check_compatible(PatchStates(name, patch.states), _runner.applied, replace=False)
         if code is not None:  # before looking which are there: none may slip through in between
             arrivals.expect([module.name for module in code.modules], applied, partial(_arrived, applied))
         try:
@@ -170,6 +179,7 @@ def _load(
     """Prepare and switch; again from the start where one of the patch's modules arrived meanwhile."""
     global _loading
     _loading = threading.get_ident()
+    announced = False
     try:
         while True:
             applied._restart = False
@@ -178,6 +188,9 @@ def _load(
                 continue
             if not applied._parts and not applied._waiting:
                 raise PrepareError("the patch changes nothing", where=applied.name, advice="add a change to it")
+            if applied._companions and not announced:
+                _runner.before_load(applied.name, *applied._companions)
+                announced = True
             try:
                 left = max(0.0, deadline - time.monotonic())
                 applied.report = _switch(applied, applied._parts, how, forward=True, timeout=left)
@@ -186,6 +199,8 @@ def _load(
             applied.report["waiting"] = list(applied._waiting)
             return
     finally:
+        if announced:
+            _tell(applied, _runner.after_load if applied in _stack else _runner.load_reversed)
         applied._restart = False
         _loading = 0
 
@@ -232,7 +247,20 @@ def _unload(name: str, is_it: Callable[[Applied], bool], how: _Way, timeout: flo
                 advice="`pylivepatch list` (or pylivepatch.patches()) shows those that are",
             )
         _check_removable(applied)
-        return _switch(applied, applied._parts, how, forward=False, timeout=timeout)
+        if not applied._companions:
+            return _switch(applied, applied._parts, how, forward=False, timeout=timeout)
+        _tell(applied, _runner.before_unload)
+        try:
+            return _switch(applied, applied._parts, how, forward=False, timeout=timeout)
+        finally:
+            _tell(applied, _runner.unload_reversed if applied in _stack else _runner.after_unload)
+
+
+def _tell(applied: Applied, step: Callable[[str], tuple[Outcome, ...]]) -> None:
+    """Run callbacks. One that fails taints; it does not undo the switch."""
+    for outcome in step(applied.name):
+        if outcome.taints:
+            applied.tainted = True
 
 
 def _check_timeout(timeout: float) -> None:
@@ -350,6 +378,7 @@ def _switch(
         modules,
     )
     outer = _current
+    transition.record = partial(_record, applied, parts, swaps, forward=forward)
     try:
         _current = outer if arriving else transition
         if applied._restart:  # before _current was there to be asked
@@ -363,7 +392,7 @@ def _switch(
         if not arriving:
             _current = outer
         if transition.state is State.COMMITTED:
-            insist(partial(_record, applied, parts, swaps, forward=forward))
+            insist(transition.record)
 
 
 def _leaving(swap: Swap) -> Swap:
@@ -450,15 +479,14 @@ def _equal_cells(current: Any, bound: Any) -> bool:
 
 
 def _after_fork() -> None:
-    """In the child of a fork: the thread that ran a transition is not here, so the transition is reversed.
-
-    Where the counter was at 0 already the patch is applied in the child too.
-    """
+    """In the child of a fork: the thread that ran a transition is not here, so it is settled, one way or the other."""
     global _lock, _current, _owner, _loading, _arrival_lock
     transition, _current, _owner, _loading = _current, None, "", 0
     _lock, _arrival_lock = threading.RLock(), threading.RLock()
     if transition is not None:
-        transition.reverse_after_fork()
+        transition.settle_after_fork()
+        if transition.state is State.COMMITTED and transition.record is not None:
+            transition.record()
 
 
 if hasattr(os, "register_at_fork"):
@@ -471,8 +499,8 @@ if hasattr(os, "register_at_fork"):
 def _arrived(applied: Applied, module: ModuleType) -> None:
     """A module of the patch was executed, and its importer has not got it yet.
 
-    Where the patch is applied its part is switched now. Where the patch is being loaded, the load starts again and takes
-    the module in; the importer waits until it is known which. It never waits for another patch's transition.
+    Where the patch is applied its part is switched now. Where the patch is being loaded, the load starts again and
+    takes the module in; the importer waits until it is known which. It never waits for another patch's transition.
     Raises :class:`ImportError` where the part cannot be applied, as the kernel refuses such a module: otherwise old and
     new functions of one patch would run together.
     """
@@ -514,7 +542,7 @@ def _apply_arrival(applied: Applied, module: ModuleType) -> None:
         events.publish("failed", applied.name, module=name, error=error.as_dict())
         arrivals.expect([name], applied, partial(_arrived, applied))  # the next try to import it
         raise ImportError(
-            f"the live patch {applied.name!r} cannot be applied to this module, which is not imported for that: {error}",
+            f"the live patch {applied.name!r} cannot be applied to this module, which is therefore refused: {error}",
             name=name,
         ) from error
 

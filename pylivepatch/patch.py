@@ -132,7 +132,8 @@ class Replacement:
 class Patch:
     """A set of changes that take effect at one instant, or not at all.
 
-    Immutable: :meth:`replace` returns a new patch.
+    Immutable: :meth:`replace` returns a new patch. ``callbacks`` (``pylivepatch.callbacks.Callbacks``) and ``states``
+    (``pylivepatch.state.State``) are for patches that are made in the process: a patch file does not carry them.
 
     >>> patch = Patch("fix").replace(old_function, new_function)      # doctest: +SKIP
     """
@@ -142,6 +143,8 @@ class Patch:
     modules: tuple[ModulePatch, ...] = ()
     replacements: tuple[Replacement, ...] = ()
     requires_python: str = ""
+    callbacks: Any = None
+    states: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "._-+" for c in self.name):

@@ -98,6 +98,12 @@ def tell_report(out: Output, report: Mapping[str, Any]) -> None:
     out.table("", ["stage", "took"], [[name, seconds(float(took))] for name, took in stages.items()])
     if (hold := report.get("longest_hold")) is not None:
         out.say(f"Longest moment that anyone stood: {seconds(float(hold))}")
+    gate = report.get("gate") or {}
+    if gate.get("waits"):
+        waits, longest = int(gate["waits"]), seconds(float(gate.get("longest_wait") or 0))
+        out.say(f"Callers that waited at the gate: {waits}, the longest for {longest}")
+    if (deep := report.get("deep_search")) is not None:
+        out.say(f"The search of the heap held every thread for {seconds(float(deep))}")
 
 
 def list_patches(out: Output, client: Client) -> None:

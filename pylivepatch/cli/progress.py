@@ -19,6 +19,7 @@ STAGES = {
     "enable": "put the trampolines in",
     "drain": "wait for those inside old functions",
     "release": "wait for the counter to reach 0",
+    "gate": "keep new callers for a moment, as the functions are never idle",
     "commit": "switched",
     "reverse": "taken back, nothing has changed",
 }

@@ -28,7 +28,8 @@ class Effect:
 
     ``events`` are ``("read",)``, ``("store", value)``, ``("branch",)`` and ``("call", slot name, arguments)`` in order;
     ``end`` the index of the first instruction that was not followed; ``depth`` how deep the stack went;
-    ``visited`` the indices that were executed, ``waiting`` those of them that are an ``await``; ``stack`` what lies on the stack at the end.
+    ``visited`` the indices that were executed, ``waiting`` those of them that are an ``await``; ``stack`` what lies
+    on the stack at the end.
     """
 
     end: int
@@ -62,7 +63,14 @@ class Follower:
         self._inherited = inherited
 
     def follow(
-        self, start: int, stop: range, counter: int, stack: tuple[Any, ...] = (), *, asking: int = 0, answer: bool = False
+        self,
+        start: int,
+        stop: range,
+        counter: int,
+        stack: tuple[Any, ...] = (),
+        *,
+        asking: int = 0,
+        answer: bool = False,
     ) -> Effect:
         """Execute from ``start`` for as long as the next instruction is in ``stop``. Raises :class:`Problem`.
 

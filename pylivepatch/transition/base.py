@@ -28,7 +28,15 @@ from pylivepatch.activeness import Holder, holders
 from pylivepatch.activeness.accounts import Accounts
 from pylivepatch.activeness.references import Version, base, counts, raw_counts, references_of_a_frame, version_of
 from pylivepatch.commit import calls, once, set_attribute, set_code, set_codes, switch_if_idle
-from pylivepatch.errors import DataMismatch, MissedHook, TransitionRestart, TransitionReversed, TransitionTimeout, UnknownHolders, UnswappableShape
+from pylivepatch.errors import (
+    DataMismatch,
+    MissedHook,
+    TransitionRestart,
+    TransitionReversed,
+    TransitionTimeout,
+    UnknownHolders,
+    UnswappableShape,
+)
 from pylivepatch.transition.swap import NOBODY_ASKS, Attribute, Guard, Question, Swap, build_trampoline
 
 NEVER = 1 << 62
@@ -88,6 +96,7 @@ class Transition:
         self._accounts = Accounts((), (), list)
         self._question = NOBODY_ASKS
         self._request = ""
+        self.record: Callable[[], None] | None = None  # what the caller does when it is committed
         self.forced: list[dict[str, Any]] | None = None  # who was inside when it was forced
         self._inside: dict[int, tuple[int, int]] = {}  # the trampolines, for those who ask whether they are inside
 
@@ -189,12 +198,21 @@ class Transition:
         born = [set_code(filter(None, map(call, swap.born)), swap.old.code) for swap in self._all_swaps()]
         once(set_codes(old), *born, times=[])()
 
-    def reverse_after_fork(self) -> None:
-        """In a child whose parent was in mid-transition: reverse, and tell nobody, who may not be here."""
-        if self.state in (State.DRAINING, State.RELEASED) and self.counter[0]:
-            self.counter[0] = NEVER
-            self._take_out()
-            self.state = State.REVERSED
+    def settle_after_fork(self) -> None:
+        """In a child whose parent was in mid-transition: the thread that ran it is not here. Tells nobody.
+
+        Where the counter is 0 the switch has happened, and is carried out here too; else it is reversed.
+        """
+        if self.state not in (State.DRAINING, State.RELEASED):
+            return
+        if not self.counter[0]:
+            self._commit()
+            self.state = State.COMMITTED
+            return
+        self.counter[0] = NEVER
+        self._take_out()
+        self.state = State.REVERSED
+        self._remember_who_lingers()
 
     # --- prepare ------------------------------------------------------------------------------------------
 
@@ -453,6 +471,15 @@ class Transition:
             "forced": self.forced is not None,
             "committed_by": names.get(self._committer[0], "?") if self._committer else "",
         }
+        self._remember_who_lingers()
+        self._accounts = Accounts((), (), list)
+        if hasattr(self, "_commit"):
+            del self._commit
+        _give_way()
+        _prune_lingering()
+
+    def _remember_who_lingers(self) -> None:
+        """Whoever still executes a trampoline: see ``_lingering``."""
         for swap in self._all_swaps():
             body = swap.old if self.state is State.REVERSED else None
             _lingering.extend((body, version_of(code)) for _, code in swap.trampolines)  # no variable keeps the last
@@ -463,11 +490,6 @@ class Transition:
                 _lingering.append((old if self.state is State.REVERSED else None, version_of(born)))
             del born
         self._born_trampolines.clear()
-        self._accounts = Accounts((), (), list)
-        if hasattr(self, "_commit"):
-            del self._commit
-        _give_way()
-        _prune_lingering()
 
     def _stage(self, name: str) -> None:
         now = time.perf_counter()

@@ -34,7 +34,7 @@ class _Try:
 
     def __init__(self, bound: float) -> None:
         self.ends = time.monotonic() + bound
-        self.opened = threading.Event()  # under gevent's monkey patching this is gevent's: greenlets wait as they should
+        self.opened = threading.Event()  # gevent's, under its monkey patching: greenlets wait as they should
         self.waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
         self.waits = 0
         self.first = 0.0

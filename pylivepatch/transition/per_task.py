@@ -5,9 +5,9 @@ outside while it executes no old one. From then on all its calls run new code, w
 an old function goes on calling old ones. So a transition with functions that are always busy ends as soon as each call
 that was under way has: nobody is counted in any more but those who were inside.
 
-The weaker promise, by choice: *no single thread, greenlet or task sees a mixture while it is inside; two of them may run
-different versions at the same time.* Values (module and class attributes) switch for all at the end, when the last one
-has moved. Where tasks share state that both versions touch, use another mode.
+The weaker promise, by choice: *no single thread, greenlet or task sees a mixture while it is inside; two of them may
+run different versions at the same time.* Values (module and class attributes) switch for all at the end, when the last
+one has moved. Where tasks share state that both versions touch, use another mode.
 
 ``patch_state`` says for each where it is, as ``/proc/PID/patch_state`` does: -1 no transition, 0 not moved, 1 moved.
 """

@@ -4,14 +4,14 @@ Everyone is stopped, every stack is looked at, and either the functions are swit
 again later: five tries, two seconds apart, are kpatch's.
 
 How everyone is stopped. In the kernel ``stop_machine()`` makes every CPU spin in a known place. Here one C call keeps
-every other Python thread from running, as it does not give up the GIL. So the whole of it, the walk over all stacks, the
-search for everything suspended, the decision and the switch, is one C call, made of iterators of the standard
+every other Python thread from running, as it does not give up the GIL. So the whole of it, the walk over all stacks,
+the search for everything suspended, the decision and the switch, is one C call, made of iterators of the standard
 library: no Python code runs in it, and none elsewhere. It takes as long as there are frames and heap objects: that is
 the pause which mode ``refcount`` avoids, and the report says how long it was.
 
 What it looks at: the stacks of all threads; generators, coroutines and async generators, found by a scan of the heap
-(``gc.get_objects``), as are greenlets with the stacks that they sleep on. What it cannot stop: C code that runs without the
-GIL. That executes no Python function, so it does no harm.
+(``gc.get_objects``), as are greenlets with the stacks that they sleep on. What it cannot stop: C code that runs without
+the GIL. That executes no Python function, so it does no harm.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def build_trampoline(
     question: Question,
     new_defaults: Mapping[str, Any],
 ) -> CodeType:
-    """The trampoline of ``swap`` for one function object. ``new_defaults`` are attributes that come with the new code."""
+    """The trampoline of ``swap`` for one function object. ``new_defaults`` come with the new code."""
 
     def made_new() -> FunctionType:
         f = FunctionType(swap.new.code, function_globals, function_name, closure=closure)

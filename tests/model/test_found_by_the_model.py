@@ -106,7 +106,6 @@ def test_a_late_entry_into_a_loads_trampoline_is_counted_by_the_unload(sources: 
     assert mixed == []
 
 
-@pytest.mark.xfail(strict=True, reason="reverse_after_fork leaves no word of the trampolines that linger")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.usefixtures("counted")
