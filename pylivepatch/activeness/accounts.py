@@ -109,8 +109,8 @@ class Accounts:
 
     def probe(self) -> Probe:
         """What is to be read in one C call, as things stand. Another thread may refresh the books meanwhile."""
-        # A tuple of constants may also have been found as a container: it is one holder, not two.
-        slots = tuple(slot for slot in self._slots if id(slot.container) not in self._tuples)
+        # However often, and in whatever way, a place was found: it is one holder. Two would hide a frame.
+        slots = tuple(_each_once(slot for slot in self._slots if id(slot.container) not in self._tuples))
         finished = tuple(self._finished.values())
         return Probe(self.versions, tuple(self._tuples.values()), tuple(self._functions.values()), slots, finished)
 
@@ -155,7 +155,7 @@ class Accounts:
         if thorough:
             self._slots = list(self._heap_slots)
             if self.active():
-                self._slots = _each_once([*slots_of(self._modules, wanted), *self._heap_slots])
+                self._slots = [*slots_of(self._modules, wanted), *self._heap_slots]
             if self.active():
                 self._finished |= {id(thing): thing for thing in finished_in(self._modules, wanted)}
         return list(self._functions.values())
@@ -205,7 +205,7 @@ class Accounts:
                     self._heap_slots.append(Slot(referrer, key))
         self._finished |= {id(r): r for r in referrers if type(r) in SUSPENDED and code_of_suspended(r) is None}
         del referrers
-        self._slots = _each_once([*self._slots, *self._heap_slots])
+        self._slots = [*self._slots, *self._heap_slots]
         self.know(functions)
         return functions
 
@@ -215,7 +215,7 @@ class Accounts:
 _KINDS = {GeneratorType: "generator", CoroutineType: "coroutine", AsyncGeneratorType: "async_generator"}
 
 
-def _each_once(slots: list[Slot]) -> list[Slot]:
+def _each_once(slots: Iterable[Slot]) -> list[Slot]:
     """One slot for each place; the first, which knows a local variable's weight, counts."""
     places: dict[tuple[int, Any], Slot] = {}
     for slot in slots:
