@@ -160,6 +160,17 @@ class Accounts:
                 self._finished |= {id(thing): thing for thing in finished_in(self._modules, wanted)}
         return list(self._functions.values())
 
+    def _find_finished(self, wanted: set[int]) -> None:
+        """Generator-like objects that ended. From 3.12 on the collector does not know that they refer to their code."""
+        started = time.perf_counter()
+        objects = gc.get_objects()
+        self.deep_seconds += time.perf_counter() - started
+        for thing in objects:
+            prefix = SUSPENDED.get(type(thing))
+            if prefix and id(getattr(thing, prefix + "_code")) in wanted and code_of_suspended(thing) is None:
+                self._finished[id(thing)] = thing
+        objects.clear()
+
     def suspended(self, version: Version, since: dict[Any, float]) -> list[Holder]:
         """Generator-like objects that execute ``version``, as far as variables (or the deep search) lead to them."""
         found = suspended_in(self._modules, {id(version.code)})
@@ -203,8 +214,8 @@ class Accounts:
             for key, value in list(items):
                 if id(value) in wanted:
                     self._heap_slots.append(Slot(referrer, key))
-        self._finished |= {id(r): r for r in referrers if type(r) in SUSPENDED and code_of_suspended(r) is None}
         del referrers
+        self._find_finished(wanted)
         self._slots = [*self._slots, *self._heap_slots]
         self.know(functions)
         return functions

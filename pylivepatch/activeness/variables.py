@@ -110,10 +110,16 @@ def _visit(modules: Iterable[ModuleType]) -> Iterator[tuple[Any, Any, Any, set[s
             looked_at += 1
             if looked_at % _BATCH == 0:
                 time.sleep(0)
-            yield container, key, value, plain.get(id(container))
+            yield container, key, _coroutine_of(value), plain.get(id(container))
             inner = _container(value) if depth < _DEPTH else None
             if inner is not None:
                 queue.append((inner, depth + 1))
+
+
+def _coroutine_of(value: Any) -> Any:
+    """An asyncio task's coroutine, which the task keeps also when it is done; anything else as it is."""
+    asyncio = sys.modules.get("_asyncio")
+    return value.get_coro() if asyncio is not None and issubclass(type(value), asyncio.Task) else value
 
 
 def _callers() -> Iterator[FrameType]:

@@ -443,7 +443,7 @@ class Transition:
         return TransitionTimeout(
             f"the {self.action} of {self.patch!r} did not finish in time and was reversed; held by{who}",
             where=", ".join(swap.name for swap in self.swaps[:5]),
-            advice="try again when these are done, or with a longer timeout",
+            advice=_advice(found),
             holders=found,
             details={"holders": [holder.as_dict() for holder in found], "counter": self.counter[0]},
         )
@@ -519,6 +519,13 @@ def insist(step: Callable[[], None]) -> None:
             interrupt = error
     if interrupt is not None:
         raise interrupt
+
+
+def _advice(found: list[Holder]) -> str:
+    text = "try again when these are done, or with a longer timeout"
+    if any(holder.kind == "reference" for holder in found):
+        text += "; deep=True (--deep) looks for what a reference is"
+    return text
 
 
 def _nothing() -> None:
