@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import itertools
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,10 @@ from pylivepatch.transition.base import Transition
 PATIENCE = 20.0  # seconds until a test that waits for something gives up
 
 _numbers = itertools.count()
+
+# Started in the background a shell leaves Control-C ignored, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def sit(inside: threading.Event, leave: threading.Event) -> str:
