@@ -74,6 +74,7 @@ MUTANTS = (
         ("generator and call", "leaf", "leaf"),
         GATED,
     ),
+    Mutant("trampolines are exchanged uncounted", {"exchange_is_counted": False}, "third outcome", around=GATED),
     Mutant("a child keeps its parent's count", {"fork_reverses": False}, "balance", around=FORKING),
     Mutant("a child forgets what lingers", {"fork_remembers_lingering": False}, "rule 2", around=FORKING),
     Mutant(

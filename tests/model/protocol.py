@@ -74,6 +74,7 @@ class Protocol:
     lingering_is_watched: bool = True
     fast_path_in_one_call: bool = True
     gate_passes_insiders: bool = True
+    exchange_is_counted: bool = True
     fork_reverses: bool = True
     fork_remembers_lingering: bool = True
     fork_carries_commit_out: bool = True
@@ -94,6 +95,9 @@ class Protocol:
 
     def _patcher(self, s: State) -> Iterator[Step]:
         stage, number = s.patcher, len(s.transitions) - 1
+        if s.gate in ("exchanging", "exchanged"):
+            yield self._exchange(s, number)
+            return
         if stage == "idle" or (stage == "released" and s.transitions[number].carried == len(self.commit)):
             if s.left:
                 yield from self._begin(s)
@@ -126,11 +130,25 @@ class Protocol:
                 yield "time is up: reverse", self._put(s, number, counter=NEVER, patcher="taking out"), ""
             else:
                 yield "time is up: not at 0", s._replace(patcher="reversing"), ""
-        if self.gate and stage in ("draining", "drained", "released") and t.counter:
+        if self.gate and stage == "released" and t.counter:
             if s.gate == "open":
+                mine = 1 if self.exchange_is_counted else 0
+                counted = self._put(s, number, counter=t.counter + mine, bias=mine)
+                yield "patcher counts itself as inside", counted._replace(gate="exchanging"), ""
+            elif s.gate == "asking":
                 yield "patcher closes the gate", s._replace(gate="closed"), ""
             elif s.gate == "closed" and self.gate_bound:
                 yield "the gate opens at its bound", s._replace(gate="spent"), ""
+
+    def _exchange(self, s: State, number: int) -> Step:
+        """The second generation, which asks at each entry, takes the place of the first. It has the same counter."""
+        if s.gate == "exchanging":
+            tramp = FIRST_TRAMPOLINE + number
+            return "patcher exchanges the trampolines", s._replace(codes=(tramp, tramp), gate="exchanged"), ""
+        asking = s._replace(gate="asking")
+        if self.exchange_is_counted:
+            asking = self._drop_bias(asking, number)
+        return "patcher has exchanged them", asking, ""
 
     def _begin(self, s: State) -> Iterator[Step]:
         """Prepare, which nobody sees, then the fast path if nobody is inside, or enable."""
@@ -189,12 +207,12 @@ class Protocol:
         if "data" in names:
             result = result._replace(data=t.new)
         codes = tuple(t.new if f in names else code for f, code in zip(FUNCTIONS, s.codes, strict=True))
-        gate = "open" if last else s.gate
+        gate = "open" if last and s.gate != "exchanging" else s.gate
         result = result._replace(codes=(codes[0], codes[1]), gate=gate)
         yield f"{who} commits {', '.join(names)}", then(result) if last else result, ""
 
     def _fork(self, s: State, index: int) -> State:
-        """core._after_fork: the child has the forking task alone, and no transition under way."""
+        """journal.after_fork: the child has the forking task alone, and no transition under way."""
         number = len(s.transitions) - 1
         t = s.transitions[number]
         child = s._replace(tasks=(s.tasks[index],), patcher="idle", left=1, gate="open", child=True)

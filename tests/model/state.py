@@ -70,7 +70,7 @@ class State(NamedTuple):
     patcher: str
     transitions: tuple[Transition, ...] = ()
     left: int = 2  # how many transitions the patcher will still begin
-    gate: str = "open"  # open, closed, spent (its bound was hit)
+    gate: str = "open"  # open, exchanging and exchanged (trampolines), asking, closed, spent (its bound was hit)
     child: bool = False  # a forked child
 
     @property

@@ -22,10 +22,11 @@ import pylivepatch
 from pylivepatch import TransitionTimeout, compiled
 from pylivepatch.commit import calls, set_attribute, set_code
 from pylivepatch.compiled import compile_patch
-from pylivepatch.errors import DataMismatch
+from pylivepatch.errors import CodeMismatch, DataMismatch, NotRemovable
 from pylivepatch.ftrace import hooks, late, trampoline
 from pylivepatch.transition import base, swap
 from pylivepatch.transition.base import Transition
+from pylivepatch.transition.gate import Gate
 from pylivepatch.transition.refcount import Refcount
 
 SOURCE = """
@@ -141,6 +142,17 @@ def reverse_in_two_steps() -> None:
     Transition.reverse = reverse  # type: ignore[method-assign]
 
 
+def exchange_uncounted() -> None:
+    def exchange(self: Refcount, gate: Gate) -> bool:
+        if not self.counter[0]:
+            return False
+        time.sleep(0.01)
+        self.enable(gate.question)
+        return True
+
+    Refcount._exchange = exchange  # type: ignore[method-assign]
+
+
 def _hooks(old: str, new: str) -> None:
     assert old in hooks._SOURCE
     compiled.check = lambda *_: None  # type: ignore[attr-defined]  # it would refuse all of these
@@ -184,8 +196,10 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "count up from zero": count_up_from_zero,
     "count down before the body": count_down_before_the_body,
     "exceptions uncounted": exceptions_uncounted,
+    "exchange uncounted": exchange_uncounted,
 }
 UNBROKEN = ("none", "none, impatient")
+GATED = (*UNBROKEN, "exchange uncounted")
 IMPATIENT = ("reverse in two steps", "none, impatient")
 """Their fault shows only where transitions are reversed: most have little time here, and calls last longer."""
 
@@ -244,11 +258,19 @@ class Storm:
             time.sleep(chance.random() * 0.04)
 
     def run(self, seconds: float) -> None:
-        chance = Random(0)
         works = [self.keep] * 3 if self.impatient else [self.work] * 4
         threads = [threading.Thread(target=work, args=(seed,)) for seed, work in enumerate(works)]
         for thread in threads:
             thread.start()
+        try:
+            self._switch(seconds)
+        finally:
+            self.stop = True
+            for thread in threads:
+                thread.join()
+
+    def _switch(self, seconds: float) -> None:
+        chance = Random(0)
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self.mixed:
             timeout = chance.random() * 0.04 if self.impatient and chance.random() < 0.7 else 1.0
@@ -260,12 +282,9 @@ class Storm:
                 self.switched += 1
             except TransitionTimeout:
                 self.reversed += 1
-            except DataMismatch:  # half of a patch is in, and the engine refuses to go on
+            except (CodeMismatch, DataMismatch, NotRemovable):  # half of a patch is in, and the engine refuses to go on
                 self.mixed += 1
             time.sleep(0.001)
-        self.stop = True
-        for thread in threads:
-            thread.join()
 
 
 def main(mutant: str, seconds: float) -> None:
@@ -275,7 +294,7 @@ def main(mutant: str, seconds: float) -> None:
     MUTANTS[mutant]()
     sys.setswitchinterval(1e-5)
     with tempfile.TemporaryDirectory() as folder:
-        storm = Storm(Path(folder), impatient=mutant in IMPATIENT, gate=0.05 if mutant in UNBROKEN else None)
+        storm = Storm(Path(folder), impatient=mutant in IMPATIENT, gate=0.05 if mutant in GATED else None)
         storm.run(seconds)
         seen = {name: getattr(storm, name) for name in ("mixed", "calls", "switched", "reversed")}
     print(json.dumps(seen))

@@ -1,0 +1,234 @@
+"""The gate: functions that are never idle switch, whoever is inside goes on, and nobody waits longer than the bound."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import pylivepatch
+from pylivepatch import Patch, TransitionTimeout
+from pylivepatch.transition.base import State, Transition
+from tests.conftest import PATIENCE
+
+
+def work(pause: float = 0.01) -> str:
+    time.sleep(pause)
+    return "old"
+
+
+def work_anew(pause: float = 0.01) -> str:
+    time.sleep(pause)
+    return "new"
+
+
+def staggered(stop: threading.Event, target: Any, offset: float) -> threading.Thread:
+    def run() -> None:
+        time.sleep(offset)
+        while not stop.is_set():
+            target()
+
+    return threading.Thread(target=run)
+
+
+def test_a_function_that_is_never_idle_switches() -> None:
+    stop = threading.Event()
+    threads = [staggered(stop, work, i * 0.001) for i in range(10)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(0.05)
+        with pytest.raises(TransitionTimeout):
+            pylivepatch.load(Patch("p").replace(work, work_anew), timeout=1, gate=None)
+        applied = pylivepatch.load(Patch("p").replace(work, work_anew), timeout=PATIENCE)
+        assert work() == "new"
+        assert applied.report["gate"]["tries"] >= 1
+        assert applied.report["gate"]["longest_wait"] <= 0.1
+        assert applied.unload(timeout=PATIENCE)["gate"]["tries"] >= 1
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert work() == "old"
+
+
+def test_a_coroutine_that_is_never_idle_switches_and_its_loop_runs_on() -> None:
+    async def request() -> str:
+        await asyncio.sleep(0.01)
+        return "old"
+
+    async def request_anew() -> str:
+        await asyncio.sleep(0.01)
+        return "new"
+
+    async def main() -> tuple[list[str], float]:
+        answers: list[str] = []
+        stop = False
+        worst = 0.0
+
+        async def worker(number: int) -> None:
+            await asyncio.sleep(number * 0.001)
+            while not stop:
+                answers.append(await request())
+
+        async def ticker() -> None:
+            nonlocal worst
+            while not stop:
+                before = time.monotonic()
+                await asyncio.sleep(0.001)
+                worst = max(worst, time.monotonic() - before)
+
+        workers = [asyncio.create_task(worker(n)) for n in range(10)]
+        other = asyncio.create_task(ticker())
+        await asyncio.sleep(0.05)
+        applied = await asyncio.to_thread(
+            pylivepatch.load, Patch("p").replace(request, request_anew), timeout=PATIENCE, gate=0.2
+        )
+        assert applied.report["gate"]["waits"] > 0
+        await asyncio.sleep(0.03)
+        stop = True
+        await asyncio.gather(*workers, other)
+        return answers, worst
+
+    answers, _ = asyncio.run(main())
+    assert answers == sorted(answers, reverse=True)  # "old" until the switch, "new" after it
+    assert set(answers) == {"old", "new"}
+    pylivepatch.unload("p")
+
+
+def test_who_is_inside_passes_the_gate() -> None:
+    """A sitter inside calls another function of the patch: kept waiting, it would hold itself."""
+    called, go = threading.Event(), threading.Event()
+    waits: list[float] = []
+
+    def inner() -> str:
+        return "old"
+
+    def outer() -> None:
+        called.set()
+        go.wait(PATIENCE)
+        for _ in range(20):
+            before = time.monotonic()
+            inner()
+            waits.append(time.monotonic() - before)
+            time.sleep(0.01)
+
+    sitter = threading.Thread(target=outer)
+    stop = threading.Event()
+    others = [staggered(stop, work, i * 0.003) for i in range(4)]
+    for thread in (sitter, *others):
+        thread.start()
+    assert called.wait(PATIENCE)
+    patch = Patch("p").replace(inner, lambda: "new").replace(outer, lambda: None).replace(work, work_anew)
+    def watch(event: pylivepatch.Event) -> None:
+        if event.kind == "drain":
+            go.set()
+
+    unsubscribe = pylivepatch.subscribe(watch)
+    try:
+        applied = pylivepatch.load(patch, timeout=PATIENCE, gate=5.0)
+    finally:
+        unsubscribe()
+        stop.set()
+        for thread in (sitter, *others):
+            thread.join()
+    assert len(waits) == 20
+    assert max(waits) < 4.0, "the insider was kept for the bound"
+    assert inner() == "new"
+    applied.unload()
+
+
+def test_the_gate_opens_at_its_bound_for_an_insider_that_waits_for_an_outsider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is inside waits for a thread that the gate keeps: the bound ends the deadlock, and the load is reversed."""
+    monkeypatch.setattr(Transition, "fast_path", False)
+    inside, answered = threading.Event(), threading.Event()
+
+    def ask() -> bool:
+        inside.set()
+        return answered.wait(PATIENCE)
+
+    def answer() -> None:
+        answered.set()
+
+    patch = Patch("p").replace(ask, lambda: True).replace(answer, lambda: None)
+    outcome: list[bool] = []
+    released, closed = threading.Event(), threading.Event()
+
+    def run() -> None:
+        released.wait(PATIENCE)
+        asker = threading.Thread(target=lambda: outcome.append(ask()))
+        asker.start()
+        inside.wait(PATIENCE)
+        closed.wait(PATIENCE)
+        answer()
+        asker.join()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    holder_in, holder_out = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        holder_in.set()
+        holder_out.wait(PATIENCE)
+
+    patch.replace(hold, lambda: None)
+    sitter = threading.Thread(target=hold)
+    sitter.start()
+    assert holder_in.wait(PATIENCE)
+
+    def watch(event: pylivepatch.Event) -> None:
+        if event.kind == "drain":
+            released.set()
+            inside.wait(PATIENCE)
+            holder_out.set()
+        elif event.kind == "gate":
+            closed.set()
+
+    unsubscribe = pylivepatch.subscribe(watch)
+    try:
+        applied = pylivepatch.load(patch, timeout=PATIENCE, gate=0.2)
+    finally:
+        unsubscribe()
+    thread.join(PATIENCE)
+    sitter.join(PATIENCE)
+    assert outcome == [True]
+    applied.unload()
+
+
+def test_a_switch_that_comes_while_the_gate_is_put_in_is_not_covered_by_it(
+    hold: Any, counted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one inside leaves while the second generation of trampolines is being made."""
+    real = Transition._trampoline
+    entered, leave = threading.Event(), threading.Event()
+
+    def f() -> str:
+        entered.set()
+        leave.wait(PATIENCE)
+        return "old"
+
+    def f_anew() -> str:
+        return "new"
+
+    def meanwhile(self: Transition, *args: Any) -> Any:
+        code = real(self, *args)
+        if self.state is State.RELEASED and not leave.is_set():
+            leave.set()
+            caller.join(PATIENCE)
+        return code
+
+    monkeypatch.setattr(Transition, "_trampoline", meanwhile)
+    original = id(f.__code__)
+    held = hold(Patch("p").replace(f, f_anew))  # kept in drain
+    caller = threading.Thread(target=f)
+    caller.start()
+    assert entered.wait(PATIENCE)
+    applied = held.finish()
+    assert not caller.is_alive()
+    assert leave.is_set()
+    assert f() == "new"
+    applied.unload()  # refuses where something else than the new code is there
+    assert id(f.__code__) == original
