@@ -7,7 +7,6 @@ function can be taken out.
 
 from __future__ import annotations
 
-import contextlib
 import linecache
 import os
 import sys
@@ -15,14 +14,14 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pylivepatch import arrivals, events, patchfile
+from pylivepatch import arrivals, events, journal, patchfile
 from pylivepatch.activeness.references import version_of
 from pylivepatch.callbacks import CallbackRunner, Callbacks, Outcome
 from pylivepatch.compiled import CompiledModule, CompiledPatch, check_python, compile_patch, compile_with
@@ -36,10 +35,11 @@ from pylivepatch.errors import (
     TargetBusy,
     TransitionRestart,
 )
+from pylivepatch.journal import Undertaking
 from pylivepatch.patch import Patch, Replacement
 from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement, verify_module
 from pylivepatch.state import PatchStates, check_compatible
-from pylivepatch.transition.base import State, Transition, insist
+from pylivepatch.transition.base import State, Transition
 from pylivepatch.transition.per_task import PerTask
 from pylivepatch.transition.refcount import Refcount
 from pylivepatch.transition.stop_machine import StopMachine
@@ -47,6 +47,7 @@ from pylivepatch.transition.swap import MISSING, Swap
 
 DEFAULT_TIMEOUT = 15.0
 DEFAULT_GATE = 0.05  # seconds that a caller may be kept waiting at the gate, a try
+_Step = Callable[[str], tuple[Outcome, ...]]
 MODES = ("refcount", "stop-machine", "per-task")
 _ARRIVAL_TIMEOUT = 5.0  # for a module that is imported after its patch was loaded; seconds
 
@@ -115,11 +116,6 @@ class Applied:
 
 _stack: list[Applied] = []
 _runner = CallbackRunner()
-_current: Transition | None = None
-_lock = threading.RLock()  # reentrant: preparing a patch may import a module that another patch waits for
-_owner = ""
-_loading = 0  # the thread that is loading a patch
-_arrival_lock = threading.RLock()
 
 
 def load(
@@ -149,7 +145,8 @@ def load(
     replacements = patch.replacements if isinstance(patch, Patch) else ()
     name, description = (code or patch).name, (code or patch).description  # type: ignore[union-attr]
     _check_timeout(timeout)
-    with _transition(name, "load"):
+
+    def work(undertaking: Undertaking) -> Applied:
         if any(applied.name == name for applied in _stack):
             raise PatchExists(
                 f"a patch named {name!r} is applied already",
@@ -160,16 +157,22 @@ def load(
         if isinstance(patch, Patch) and (patch.callbacks is not None or patch.states):
             applied._companions = (patch.callbacks or Callbacks(), patch.states)
             check_compatible(PatchStates(name, patch.states), _runner.applied, replace=False)
+        undertaking.ending.append(partial(_forget_arrivals, applied))
         if code is not None:  # before looking which are there: none may slip through in between
             arrivals.expect([module.name for module in code.modules], applied, partial(_arrived, applied))
-        try:
-            _load(applied, code, replacements, how, time.monotonic() + timeout)
-        finally:
-            arrivals.forget(applied, but=applied._waiting if applied in _stack else ())
+        _load(undertaking, applied, code, replacements, how, time.monotonic() + timeout)
         return applied
+
+    return journal.perform(f"load of {name!r}", work)
+
+
+def _forget_arrivals(applied: Applied) -> None:
+    arrivals.forget(applied, but=applied._waiting if applied in _stack else ())
+    applied._restart = False
 
 
 def _load(
+    undertaking: Undertaking,
     applied: Applied,
     code: CompiledPatch | None,
     replacements: tuple[Replacement, ...],
@@ -177,32 +180,25 @@ def _load(
     deadline: float,
 ) -> None:
     """Prepare and switch; again from the start where one of the patch's modules arrived meanwhile."""
-    global _loading
-    _loading = threading.get_ident()
     announced = False
-    try:
-        while True:
-            applied._restart = False
-            applied._parts, applied._waiting = _prepare(code, replacements)
-            if applied._restart:  # making the new version imported one of them
-                continue
-            if not applied._parts and not applied._waiting:
-                raise PrepareError("the patch changes nothing", where=applied.name, advice="add a change to it")
-            if applied._companions and not announced:
-                _runner.before_load(applied.name, *applied._companions)
-                announced = True
-            try:
-                left = max(0.0, deadline - time.monotonic())
-                applied.report = _switch(applied, applied._parts, how, forward=True, timeout=left)
-            except TransitionRestart:
-                continue
-            applied.report["waiting"] = list(applied._waiting)
-            return
-    finally:
-        if announced:
-            _tell(applied, _runner.after_load if applied in _stack else _runner.load_reversed)
+    while True:
         applied._restart = False
-        _loading = 0
+        applied._parts, applied._waiting = _prepare(code, replacements)
+        if applied._restart:  # making the new version imported one of them
+            continue
+        if not applied._parts and not applied._waiting:
+            raise PrepareError("the patch changes nothing", where=applied.name, advice="add a change to it")
+        if applied._companions and not announced:
+            _runner.before_load(applied.name, *applied._companions)
+            undertaking.ending.append(partial(_tell, applied, _runner.after_load, _runner.load_reversed))
+            announced = True
+        try:
+            left = max(0.0, deadline - time.monotonic())
+            applied.report = _switch(undertaking, applied, applied._parts, how, forward=True, timeout=left)
+        except TransitionRestart:
+            continue
+        applied.report["waiting"] = list(applied._waiting)
+        return
 
 
 def _prepare(
@@ -238,7 +234,7 @@ def unload(
 
 
 def _unload(name: str, is_it: Callable[[Applied], bool], how: _Way, timeout: float) -> dict[str, Any]:
-    with _transition(name, "unload"):
+    def work(undertaking: Undertaking) -> dict[str, Any]:
         applied = next(filter(is_it, _stack), None)
         if applied is None:
             raise NotApplied(
@@ -247,20 +243,22 @@ def _unload(name: str, is_it: Callable[[Applied], bool], how: _Way, timeout: flo
                 advice="`pylivepatch list` (or pylivepatch.patches()) shows those that are",
             )
         _check_removable(applied)
-        if not applied._companions:
-            return _switch(applied, applied._parts, how, forward=False, timeout=timeout)
-        _tell(applied, _runner.before_unload)
-        try:
-            return _switch(applied, applied._parts, how, forward=False, timeout=timeout)
-        finally:
-            _tell(applied, _runner.unload_reversed if applied in _stack else _runner.after_unload)
+        if applied._companions:
+            _taint(applied, _runner.before_unload(name))
+            undertaking.ending.append(partial(_tell, applied, _runner.unload_reversed, _runner.after_unload))
+        return _switch(undertaking, applied, applied._parts, how, forward=False, timeout=timeout)
+
+    return journal.perform(f"unload of {name!r}", work)
 
 
-def _tell(applied: Applied, step: Callable[[str], tuple[Outcome, ...]]) -> None:
-    """Run callbacks. One that fails taints; it does not undo the switch."""
-    for outcome in step(applied.name):
-        if outcome.taints:
-            applied.tainted = True
+def _tell(applied: Applied, if_applied: _Step, if_not: _Step) -> None:
+    """Run the callbacks that follow, as it came out. One that fails taints; it does not undo the switch."""
+    _taint(applied, (if_applied if applied in _stack else if_not)(applied.name))
+
+
+def _taint(applied: Applied, outcomes: tuple[Outcome, ...]) -> None:
+    if any(outcome.taints for outcome in outcomes):
+        applied.tainted = True
 
 
 def _check_timeout(timeout: float) -> None:
@@ -270,13 +268,20 @@ def _check_timeout(timeout: float) -> None:
 
 def patches() -> tuple[Applied, ...]:
     """The stack of applied patches, oldest first."""
+    journal.settle()
     return tuple(_stack)
 
 
 def status() -> dict[str, Any] | None:
     """The transition under way, JSON-able, or ``None``: its stage, its counter, and who holds it."""
-    transition = _current
+    journal.settle()
+    transition = _current()
     return transition.status() if transition is not None else None
+
+
+def _current() -> Transition | None:
+    undertaking = journal.under_way()
+    return undertaking.transition if undertaking is not None else None
 
 
 def _compile(patch: Patch | CompiledPatch | str | os.PathLike[str]) -> CompiledPatch | None:
@@ -320,27 +325,6 @@ class _Way:
 # --- one transition -----------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _transition(name: str, action: str) -> Iterator[None]:
-    """Own the right to change functions. Raises :class:`TargetBusy` while another transition has it."""
-    global _owner
-    free = _lock.acquire(blocking=False)
-    if free and _owner:  # this very thread: a subscriber, a signal handler, or an import calls from inside a transition
-        _lock.release()
-    if not free or _owner:
-        raise TargetBusy(
-            f"another transition is under way: {_owner}",
-            where=f"{action} {name}",
-            advice="wait until `pylivepatch status` shows none, then try again",
-        )
-    try:
-        _owner = f"{action} of {name!r}"
-        yield
-    finally:
-        _owner = ""
-        _lock.release()
-
-
 def _check_each_once(parts: list[Part]) -> None:
     """One redirector a function, as ftrace's IPMODIFY: two changes of one function have no order."""
     seen: set[int] = set()
@@ -356,13 +340,9 @@ def _check_each_once(parts: list[Part]) -> None:
 
 
 def _switch(
-    applied: Applied, parts: list[Part], way: _Way, *, forward: bool, timeout: float, arriving: bool = False
+    undertaking: Undertaking, applied: Applied, parts: list[Part], way: _Way, *, forward: bool, timeout: float
 ) -> dict[str, Any]:
-    """Run the transition of these parts, and record its outcome, whatever else happens.
-
-    That of an arriving module goes beside one that is under way: the importer must not wait for that.
-    """
-    global _current
+    """Run the transition of these parts, and record its outcome, whatever else happens."""
     swaps = [switch.swap(forward=forward) for part in parts for switch in part.switches]
     if not forward:
         swaps += [_leaving(switch.swap(forward=True)) for part in parts for switch in part.added]
@@ -377,11 +357,11 @@ def _switch(
         guards,
         modules,
     )
-    outer = _current
-    transition.record = partial(_record, applied, parts, swaps, forward=forward)
+    begun = len(undertaking.ending)
+    undertaking.ending.append(partial(_settle, transition, partial(_record, applied, parts, swaps, forward=forward)))
+    undertaking.transition = transition
     try:
-        _current = outer if arriving else transition
-        if applied._restart:  # before _current was there to be asked
+        if applied._restart:  # before there was a transition to be asked
             transition.ask("restart")
         return transition.run(timeout)
     except BaseException as error:
@@ -389,10 +369,15 @@ def _switch(
             error.add_note(f"pylivepatch: the {transition.action} of {applied.name!r} was complete before this")
         raise
     finally:
-        if not arriving:
-            _current = outer
-        if transition.state is State.COMMITTED:
-            insist(transition.record)
+        undertaking.unwind(begun)
+        undertaking.transition = None
+
+
+def _settle(transition: Transition, record: Callable[[], None]) -> None:
+    """Bring it to its end, and the record into line with that."""
+    transition.end()
+    if transition.state is State.COMMITTED:
+        record()
 
 
 def _leaving(swap: Swap) -> Swap:
@@ -478,19 +463,8 @@ def _equal_cells(current: Any, bound: Any) -> bool:
     return current is not MISSING and bound is not MISSING and type(current) is type(bound) and current == bound
 
 
-def _after_fork() -> None:
-    """In the child of a fork: the thread that ran a transition is not here, so it is settled, one way or the other."""
-    global _lock, _current, _owner, _loading, _arrival_lock
-    transition, _current, _owner, _loading = _current, None, "", 0
-    _lock, _arrival_lock = threading.RLock(), threading.RLock()
-    if transition is not None:
-        transition.settle_after_fork()
-        if transition.state is State.COMMITTED and transition.record is not None:
-            transition.record()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=journal.after_fork)
 
 
 # --- modules that are imported later ------------------------------------------------------------------------
@@ -506,20 +480,21 @@ def _arrived(applied: Applied, module: ModuleType) -> None:
     """
     if applied not in _stack:
         applied._restart = True
-        transition = _current
-        if transition is not None:
-            transition.ask("restart")
-        if _loading == threading.get_ident():
+        loading = journal.under_way()
+        if loading is not None and loading.transition is not None:
+            loading.transition.ask("restart")
+        if loading is not None and loading.thread == threading.get_ident():
             return  # the load itself imported it, and looks again
         until = time.monotonic() + _ARRIVAL_TIMEOUT
         while applied._restart and time.monotonic() < until:
             time.sleep(0.001)
     if applied in _stack:
-        with _arrival_lock:
-            _apply_arrival(applied, module)
+        work = partial(_apply_arrival, applied, module)
+        what = f"arrival of {module.__name__}"
+        journal.perform(what, work, queue=journal.ARRIVALS, patience=_ARRIVAL_TIMEOUT)
 
 
-def _apply_arrival(applied: Applied, module: ModuleType) -> None:
+def _apply_arrival(applied: Applied, module: ModuleType, undertaking: Undertaking) -> None:
     name = module.__name__
     compiled = applied._waiting.get(name)
     if compiled is None:
@@ -531,7 +506,7 @@ def _apply_arrival(applied: Applied, module: ModuleType) -> None:
             verify_module(compiled, module, arriving=True)
             part = prepare_module(compiled, module, arriving=True)
             _check_each_once([part])
-            _switch(applied, [part], _Way(), forward=True, timeout=_ARRIVAL_TIMEOUT, arriving=True)
+            _switch(undertaking, applied, [part], _Way(), forward=True, timeout=_ARRIVAL_TIMEOUT)
             applied._parts.append(part)
             applied.report.setdefault("arrived", []).append(name)
         applied._waiting.pop(name, None)

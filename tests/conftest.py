@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import pylivepatch
-from pylivepatch import core
+from pylivepatch import journal
 from pylivepatch.transition.base import Transition
 
 PATIENCE = 20.0  # seconds until a test that waits for something gives up
@@ -99,8 +99,10 @@ class Held:
 
     @property
     def transition(self) -> Transition:
-        assert core._current is not None
-        return core._current
+        undertaking = journal.under_way()
+        assert undertaking is not None
+        assert undertaking.transition is not None
+        return undertaking.transition
 
     @property
     def counted(self) -> int:
@@ -150,7 +152,7 @@ def _clean_stack() -> Iterator[None]:
     gc.collect()
     for applied in reversed(pylivepatch.patches()):
         applied.unload(deep=True)
-    assert core.status() is None
+    assert pylivepatch.status() is None
 
 
 @pytest.fixture

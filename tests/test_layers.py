@@ -27,8 +27,9 @@ ALLOWED = {
     "compiled": {"activeness", "ftrace", "patch", "patchfile", "errors"},
     "prepare": {"transition", "compiled", "activeness", "ftrace", "commit", "patch", "errors"},
     "arrivals": set(),
-    "core": {"callbacks", "state", "prepare", "arrivals", "compiled", "transition", "activeness", "patchfile"}
-    | {"patch", "errors", "events"},
+    "journal": {"transition", "errors"},
+    "core": {"callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
+    | {"patchfile", "patch", "errors", "events"},
     "build": {"patch", "patchfile", "errors"},
     "agent": {"core", "compiled", "patchfile", "patch", "errors", "events"},
     "cli": {"agent", "build", "patchfile", "patch", "errors"},

@@ -96,7 +96,6 @@ class Transition:
         self._accounts = Accounts((), (), list)
         self._question = NOBODY_ASKS
         self._request = ""
-        self.record: Callable[[], None] | None = None  # what the caller does when it is committed
         self.forced: list[dict[str, Any]] | None = None  # who was inside when it was forced
         self._inside: dict[int, tuple[int, int]] = {}  # the trampolines, for those who ask whether they are inside
 
@@ -111,12 +110,14 @@ class Transition:
         try:
             self.prepare()
             self.carry_out(deadline)
-        except BaseException:
-            insist(self.reverse)
-            raise
         finally:
-            insist(self._clean_up)
+            insist(self.end)
         return self.report
+
+    def end(self) -> None:
+        """Reverse it where it has not switched, and leave nothing behind. May be repeated, also after an interrupt."""
+        self.reverse()
+        self._clean_up()
 
     def carry_out(self, deadline: float) -> None:
         """Switch, or raise :class:`TransitionTimeout` at ``deadline`` (``time.monotonic()``)."""
@@ -181,7 +182,7 @@ class Transition:
 
     def reverse(self) -> None:
         """Take the trampolines out, unless the switch has happened."""
-        if self.state is State.COMMITTED:
+        if self.state in (State.COMMITTED, State.REVERSED):
             return
         # One line, straight: pairs with the exit hooks, which commit only by bringing this counter to 0.
         self.counter[0] = self.counter[0] and NEVER
@@ -263,6 +264,8 @@ class Transition:
         # Pairs with reverse(), which sets the state after it has put the old code back on what was born by then.
         if self.counter[0] >= NEVER:
             function.__code__ = swap.old.code
+        elif not self.counter[0]:  # forced: old bodies go on after the switch
+            function.__code__ = swap.new.code
 
     def _find_every_instance(self) -> None:
         """A nested function may have live instances anywhere: find them all, or refuse."""

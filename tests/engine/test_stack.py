@@ -205,7 +205,7 @@ def test_status_may_be_asked_at_any_moment(sources: Any, counted: None) -> None:
     for thread in threads:
         thread.start()
     try:
-        for _ in range(20):
+        for _ in range(5):
             pylivepatch.load(Patch("p").replace(first, second)).unload()
     finally:
         stop.set()

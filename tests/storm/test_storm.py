@@ -23,8 +23,6 @@ import pylivepatch
 from pylivepatch import Patch, TransitionTimeout
 from pylivepatch.transition.base import Transition
 
-pytestmark = pytest.mark.storm
-
 VERSIONS = '''
 class Boom(Exception):
     pass
@@ -251,11 +249,14 @@ def compiled(patch: Patch) -> Any:
     return _compiled[id(patch)]
 
 
-CYCLES = [30, pytest.param(300, marks=pytest.mark.slow)]
+def sizes(short: int, long: int) -> list[Any]:
+    """Cycles: a short storm in each test run, a long one among the slow tests."""
+    return [short, pytest.param(long, marks=pytest.mark.slow)]
 
 
+@pytest.mark.storm
 @pytest.mark.parametrize("fast", [True, False], ids=["fast path", "counted"])
-@pytest.mark.parametrize("cycles", CYCLES)
+@pytest.mark.parametrize("cycles", sizes(15, 300))
 def test_no_call_sees_two_versions(
     world: World, seed: int, cycles: int, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +272,7 @@ def test_no_call_sees_two_versions(
     assert world.module.MARK == "one"
 
 
+@pytest.mark.storm
 def test_one_by_one_assignment_is_caught_by_the_same_check(world: World, seed: int) -> None:
     """The control: without the protocol there are mixed calls, so the storm can fail."""
     space = dict(vars(world.module))
@@ -289,7 +291,7 @@ def test_one_by_one_assignment_is_caught_by_the_same_check(world: World, seed: i
     assert world.mixed > 0
 
 
-@pytest.mark.parametrize("cycles", [15, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cycles", sizes(5, 50))
 def test_the_storm_goes_on_under_trace_and_profile_functions(world: World, seed: int, cycles: int) -> None:
     def watch(frame: Any, event: str, argument: Any) -> Any:
         return watch
@@ -307,7 +309,7 @@ def test_the_storm_goes_on_under_trace_and_profile_functions(world: World, seed:
     assert world.mixed == 0
 
 
-@pytest.mark.parametrize("cycles", [30, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cycles", sizes(15, 100))
 def test_the_storm_survives_reversals(world: World, seed: int, cycles: int) -> None:
     """Tiny time-outs: most transitions are reversed somewhere between enable and commit."""
     chance = random.Random(seed)
@@ -335,7 +337,7 @@ def test_the_storm_survives_reversals(world: World, seed: int, cycles: int) -> N
     assert world.module.outer.__code__ is world.originals[world.module.outer]
 
 
-@pytest.mark.parametrize("cycles", [10, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cycles", sizes(4, 30))
 def test_threads_that_come_and_go_are_counted(world: World, seed: int, cycles: int) -> None:
     def short_lives(world: World, seed: int) -> None:
         chance = random.Random(seed)

@@ -1,0 +1,158 @@
+"""What is under way: one load or unload at a time, and none is left half-way.
+
+An interrupt (Ctrl-C, an exception that another thread sets) may strike between any two instructions, also between
+those that should see to the end of what was begun. So each undertaking is noted with the frame that carries it out and
+the steps that end it. Where that frame is no longer executing the undertaking was cut off, and whoever looks next takes
+the steps that are left. No lock: one that is taken in the instruction before the interrupt would stay taken for good.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TypeVar
+
+from pylivepatch.errors import TargetBusy
+from pylivepatch.transition.base import Transition, insist
+
+T = TypeVar("T")
+PATCHES, ARRIVALS = "patches", "arrivals"
+"""Two queues: an arriving module is switched beside a load that is under way, as its importer must not wait."""
+
+_undertakings: list[Undertaking] = []
+"""Oldest first. Of those of one queue the first whose frame executes has its turn."""
+
+
+@dataclass(eq=False)
+class Undertaking:
+    """One load, unload or arrival. ``ending`` are the steps that end it, last first; each may be repeated."""
+
+    what: str
+    queue: str
+    frame: FrameType | None
+    thread: int = field(default_factory=threading.get_ident)
+    transition: Transition | None = None
+    ending: list[Callable[[], None]] = field(default_factory=list)
+
+    def unwind(self, depth: int = 0) -> None:
+        """Take the steps that were noted after the first ``depth``, each to its end, whatever interrupts it."""
+        insist(lambda: self._unwind(depth))
+
+    def _unwind(self, depth: int) -> None:
+        while len(self.ending) > depth:
+            try:
+                self.ending[-1]()
+            except Exception:
+                self.ending.pop()
+                raise
+            self.ending.pop()
+
+    def is_executing(self) -> bool:
+        """Whether its frame still is, be it on a thread's stack or on a greenlet's that is switched out."""
+        if self.frame is None:
+            return False
+        try:
+            self.frame.clear()
+        except RuntimeError:  # what only an executing frame answers
+            return True
+        return False
+
+
+def perform(what: str, work: Callable[[Undertaking], T], *, queue: str = PATCHES, patience: float = 0.0) -> T:
+    """Do ``work`` when it is its turn, and see to its end.
+
+    Raises :class:`TargetBusy` where another undertaking of the queue has the turn for longer than ``patience``, in
+    seconds. With patience one of this very thread is passed by: waiting for it would never end.
+    """
+    mine = Undertaking(what, queue, sys._getframe())
+    _undertakings.append(mine)
+    try:
+        _take_turn(mine, patience)
+        return work(mine)
+    except BaseException as error:
+        _let_go(error)
+        raise
+    finally:
+        insist(lambda: _end(mine))
+
+
+def under_way() -> Undertaking | None:
+    """The load or unload that has its turn."""
+    return next((u for u in tuple(_undertakings) if u.queue == PATCHES and u.is_executing()), None)
+
+
+def settle() -> None:
+    """End what was cut off, if anything was."""
+    if all(u.is_executing() for u in tuple(_undertakings)):
+        return
+    with suppress(TargetBusy):  # whoever has the turn has done it
+        perform("settling", lambda mine: None)
+
+
+def after_fork() -> None:
+    """In the child: undertakings of other threads were cut off, and their transitions are settled at once.
+
+    What else ends them waits for who looks next: a fork is no moment to run callbacks. One of the thread that forked
+    goes on.
+    """
+    for undertaking in tuple(_undertakings):
+        if undertaking.thread == threading.get_ident():
+            continue
+        undertaking.frame = None
+        if undertaking.transition is not None:
+            undertaking.transition.settle_after_fork()
+
+
+def _take_turn(mine: Undertaking, patience: float) -> None:
+    until = time.monotonic() + patience
+    while (other := _before(mine)) is not None:
+        if patience and other.thread == mine.thread:
+            break
+        if time.monotonic() >= until:
+            raise TargetBusy(
+                f"another transition is under way: {other.what}",
+                where=mine.what,
+                advice="wait until `pylivepatch status` shows none, then try again",
+            )
+        time.sleep(0.001)
+    if mine.queue == PATCHES:  # one at a time, as each step is to be taken once
+        for cut_off in [u for u in tuple(_undertakings) if not u.is_executing()]:
+            _end(cut_off)
+
+
+def _before(mine: Undertaking) -> Undertaking | None:
+    for other in tuple(_undertakings):
+        if other is mine:
+            return None
+        if other.queue == mine.queue and other.is_executing():
+            return other
+    return None
+
+
+def _let_go(error: BaseException) -> None:
+    """Clear our frames that it keeps: their variables would hold old code, and the next transition, for as long."""
+    seen: set[int] = set()
+    errors = [error]
+    while errors:
+        one = errors.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        errors += [other for other in (one.__cause__, one.__context__) if other is not None]
+        trace = one.__traceback__
+        while trace is not None:
+            if str(trace.tb_frame.f_globals.get("__name__")).startswith("pylivepatch."):
+                with suppress(RuntimeError):  # it is executing
+                    trace.tb_frame.clear()
+            trace = trace.tb_next
+
+
+def _end(undertaking: Undertaking) -> None:
+    undertaking.unwind()
+    with suppress(ValueError):  # by whoever was faster
+        _undertakings.remove(undertaking)
