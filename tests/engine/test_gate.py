@@ -142,7 +142,7 @@ def test_who_is_inside_passes_the_gate() -> None:
 
 
 def test_the_gate_opens_at_its_bound_for_an_insider_that_waits_for_an_outsider(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is inside waits for a thread that the gate keeps: the bound ends the deadlock, and the load is reversed."""
+    """Whoever is inside waits for a thread that the gate keeps: the bound ends that, and the transition goes on."""
     monkeypatch.setattr(Transition, "fast_path", False)
     inside, answered = threading.Event(), threading.Event()
 
