@@ -156,3 +156,4 @@ def _end(undertaking: Undertaking) -> None:
     undertaking.unwind()
     with suppress(ValueError):  # by whoever was faster
         _undertakings.remove(undertaking)
+    undertaking.frame = None  # it has a variable for the undertaking: a cycle

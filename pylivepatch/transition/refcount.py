@@ -74,9 +74,11 @@ class Refcount(Transition):
         self._stage("release")
         self.state = State.RELEASED
         self._told = time.monotonic()
+        if self.forced is not None:
+            return  # it has switched
         self.check_hooks()
         self.check_data()
-        if self.guards or self.forced is not None:
+        if self.guards:
             return  # a guard has no hooks to commit for it: await_commit looks at it together with the counter
         # One line: no trace function, and no other thread, between the store, the test and the commit.
         self.counter[0] -= 1; self.counter[0] or self._commit()  # fmt: skip  # noqa: E702

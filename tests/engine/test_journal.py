@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from weakref import ref
 
 import pytest
 
@@ -115,3 +116,19 @@ def test_an_error_that_is_kept_keeps_no_variables_of_the_engine() -> None:
     assert frames
     assert not any(frames)
     assert [entry.frame.f_locals["own"] for entry in caught.traceback if entry.name == "work" and "own" in entry.locals]
+
+
+def test_nothing_is_left_for_the_collector() -> None:
+    class Precious:
+        pass
+
+    def begin() -> ref[Precious]:
+        precious = Precious()
+        perform("it", lambda mine: precious)
+        return ref(precious)
+
+    gc.disable()
+    try:
+        assert begin()() is None
+    finally:
+        gc.enable()
