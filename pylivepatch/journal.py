@@ -24,6 +24,8 @@ T = TypeVar("T")
 PATCHES, ARRIVALS = "patches", "arrivals"
 """Two queues: an arriving module is switched beside a load that is under way, as its importer must not wait."""
 
+_REST_BOUND = 0.1  # seconds that a fork waits, at most
+
 _undertakings: list[Undertaking] = []
 """Oldest first. Of those of one queue the first whose frame executes has its turn."""
 
@@ -54,13 +56,13 @@ class Undertaking:
 
     def is_executing(self) -> bool:
         """Whether its frame still is, be it on a thread's stack or on a greenlet's that is switched out."""
-        if self.frame is None:
-            return False
+        executing = False
         try:
-            self.frame.clear()
+            if self.frame is not None:
+                self.frame.clear()
         except RuntimeError:  # what only an executing frame answers
-            return True
-        return False
+            executing = True
+        return executing
 
 
 def perform(what: str, work: Callable[[Undertaking], T], *, queue: str = PATCHES, patience: float = 0.0) -> T:
@@ -92,6 +94,18 @@ def settle() -> None:
         return
     with suppress(TargetBusy):  # whoever has the turn has done it
         perform("settling", lambda mine: None)
+
+
+def before_fork() -> None:
+    """Let a transition's thread come to rest, for a bounded time: in a child its variables would hold code for ever."""
+    until = time.monotonic() + _REST_BOUND
+    while time.monotonic() < until and any(_is_at_work(u) for u in tuple(_undertakings)):
+        time.sleep(0.0005)
+
+
+def _is_at_work(undertaking: Undertaking) -> bool:
+    resting = undertaking.transition is not None and undertaking.transition.resting
+    return not resting and undertaking.thread != threading.get_ident() and undertaking.is_executing()
 
 
 def after_fork() -> None:

@@ -22,7 +22,7 @@ ALLOWED = {
     "patchfile": {"patch", "errors"},
     "ftrace": {"errors"},
     "commit": set(),
-    "activeness": {"errors"},
+    "activeness": {"commit", "errors"},
     "transition": {"activeness", "ftrace", "commit", "patch", "errors", "events"},
     "compiled": {"activeness", "ftrace", "patch", "patchfile", "errors"},
     "prepare": {"transition", "compiled", "activeness", "ftrace", "commit", "patch", "errors"},

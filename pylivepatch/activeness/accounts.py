@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import attrgetter, getitem
 from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
-from pylivepatch.activeness import holders
+from pylivepatch.activeness import forked, holders
 from pylivepatch.activeness.functions import walk
 from pylivepatch.activeness.holders import Holder
 from pylivepatch.activeness.references import (
@@ -58,6 +59,7 @@ class Probe:
     functions: tuple[FunctionType, ...]
     slots: tuple[Slot, ...]
     finished: tuple[Any, ...] = ()
+    left_behind: Mapping[int, int] = field(default_factory=dict)  # by a fork: references, by the code's id
 
     def __iter__(self) -> Iterator[int]:
         containers, keys = [s.container for s in self.slots], [s.key for s in self.slots]
@@ -78,6 +80,8 @@ class Probe:
             code = getattr(thing, SUSPENDED[type(thing)] + "_code")
             if id(code) in known:
                 known[id(code)] += references_of_a_finished_one()
+        for code_id, n in self.left_behind.items():
+            known[code_id] += n
         weights = chain(repeat(1, len(self.functions)), (slot.weight for slot in self.slots))
         for holder, weight in zip(seen[len(self.versions) :], weights, strict=True):
             if holder in known:
@@ -112,7 +116,9 @@ class Accounts:
         # However often, and in whatever way, a place was found: it is one holder. Two would hide a frame.
         slots = tuple(_each_once(slot for slot in self._slots if id(slot.container) not in self._tuples))
         finished = tuple(self._finished.values())
-        return Probe(self.versions, tuple(self._tuples.values()), tuple(self._functions.values()), slots, finished)
+        tuples, functions = tuple(self._tuples.values()), tuple(self._functions.values())
+        left = forked.frames_left_behind(version.code for version in self.versions)
+        return Probe(self.versions, tuples, functions, slots, finished, left)
 
     def look(self) -> tuple[Probe, list[int]]:
         """Read a probe. What vanished from its container is struck off first."""
@@ -158,6 +164,10 @@ class Accounts:
                 self._slots = [*slots_of(self._modules, wanted), *self._heap_slots]
             if self.active():
                 self._finished |= {id(thing): thing for thing in finished_in(self._modules, wanted)}
+            if self.active():
+                probe = self.probe()
+                with suppress(LookupError):  # a holder went away meanwhile: the next look tells
+                    forked.work_out(self.versions, probe.excess, probe)
         return list(self._functions.values())
 
     def _find_finished(self, wanted: set[int]) -> None:

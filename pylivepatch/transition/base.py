@@ -96,6 +96,7 @@ class Transition:
         self._accounts = Accounts((), (), list)
         self._question = NOBODY_ASKS
         self._request = ""
+        self.resting = False  # its thread sleeps, and no variable of its frames holds code: a good moment to fork
         self.forced: list[dict[str, Any]] | None = None  # who was inside when it was forced
         self._inside: dict[int, tuple[int, int]] = {}  # the trampolines, for those who ask whether they are inside
 
@@ -214,6 +215,7 @@ class Transition:
         self._take_out()
         self.state = State.REVERSED
         self._remember_who_lingers()
+        self._accounts = Accounts((), (), list)
 
     # --- prepare ------------------------------------------------------------------------------------------
 
@@ -406,6 +408,12 @@ class Transition:
         if time.monotonic() > deadline:
             raise self._timeout()
         return False
+
+    def rest(self, seconds: float) -> None:
+        """Sleep between two looks."""
+        self.resting = True
+        time.sleep(max(0.0, seconds))
+        self.resting = False
 
     def wake(self) -> list[str]:
         """Wake holders that sleep where Python can wake them: event loops. Returns whom; a thread that sleeps in a

@@ -56,7 +56,7 @@ class PerTask(Transition):
             if time.monotonic() - explained > _EXPLAIN_EVERY:
                 self._explain()
                 explained = time.monotonic()
-            time.sleep(_POLL)
+            self.rest(_POLL)
         self._committed()
 
     def _choose(self) -> bool:

@@ -67,7 +67,7 @@ class Refcount(Transition):
             if time.monotonic() - explained > _EXPLAIN_EVERY or pause == _FIRST_POLL:
                 self._explain()
                 explained = time.monotonic()
-            time.sleep(pause)
+            self.rest(pause)
             pause = min(pause * 2, _LAST_POLL)
 
     def release(self) -> None:
@@ -91,11 +91,13 @@ class Refcount(Transition):
             if not self.counter[0]:
                 return True
             if self.guards:
-                time.sleep(max(0.0, min(pause, remaining)))
+                self.rest(min(pause, remaining))
                 finished = self._switch_if_idle()
                 pause = min(pause * 2, _LAST_POLL)
             else:
+                self.resting = True
                 finished = self._done.acquire(timeout=max(0.0, min(0.1, remaining)))
+                self.resting = False
             if finished or self.go_on(deadline):
                 return True
             if remaining <= 0:

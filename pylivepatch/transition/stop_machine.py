@@ -17,22 +17,20 @@ the GIL. That executes no Python function, so it does no harm.
 from __future__ import annotations
 
 import gc
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import accumulate, chain, compress, repeat, starmap, takewhile
-from operator import attrgetter, call, contains
-from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
+from itertools import chain, starmap
+from operator import attrgetter, call
+from types import CodeType
 from typing import Any
 
+from pylivepatch.activeness.stacks import every_frame
 from pylivepatch.commit import exhaust
 from pylivepatch.transition.base import Transition
 
 TRIES = 5
 INTERVAL = 2.0  # seconds between two tries
-
-_SUSPENDED = ((GeneratorType, "gi_frame"), (CoroutineType, "cr_frame"), (AsyncGeneratorType, "ag_frame"))
 
 
 class StopMachine(Transition):
@@ -60,14 +58,13 @@ class StopMachine(Transition):
             self._explain()
         raise self._timeout()
 
-
     def _pause(self, deadline: float) -> bool:
         """Let everyone run until the next try. Whether it was forced meanwhile."""
         until = time.monotonic() + self._interval
         while time.monotonic() < until:
             if self.go_on(deadline):
                 return True
-            time.sleep(min(0.05, self._interval))
+            self.rest(min(0.05, self._interval))
         return False
 
 
@@ -83,7 +80,7 @@ def stop_look_and_switch(
     wanted = {id(code) for code in codes}
     go = (partial(counter.__setitem__, 0, 0), switch)
     actions = {False: go, True: ()}
-    executed = map(id, map(attrgetter("f_code"), _every_frame(objects)))
+    executed = map(id, map(attrgetter("f_code"), every_frame(objects)))
     look = map(any, [map(wanted.__contains__, executed)])
     exhaust(
         chain(
@@ -95,32 +92,3 @@ def stop_look_and_switch(
         )
     )
     return not busy[0]
-
-
-def _every_frame(objects: list[Any]) -> Iterator[Any]:
-    """All frames of threads, and all that the heap's ``objects`` suspend. Runs no Python code."""
-    threads = chain.from_iterable(map(dict.values, starmap(sys._current_frames, [()])))
-    greenlet_types = _greenlet_types()
-    greenlets = compress(objects, map(partial(contains, greenlet_types), map(type, objects)))
-    sleeping = filter(None, map(attrgetter("gr_frame"), greenlets)) if greenlet_types else iter(())
-    suspended = [
-        filter(None, map(attrgetter(name), compress(objects, map(partial(contains, {kind}), map(type, objects)))))
-        for kind, name in _SUSPENDED
-    ]
-    return chain(_stacks(threads), _stacks(sleeping), *suspended)
-
-
-def _stacks(tops: Iterator[Any]) -> Iterator[Any]:
-    """Each frame and those that called it: ``f_back`` of ``f_back`` until there is none."""
-    starts = map(chain, zip(tops), repeat(repeat("f_back")))
-    return chain.from_iterable(map(takewhile, repeat(bool), map(accumulate, starts, repeat(getattr))))
-
-
-def _greenlet_types() -> set[type]:
-    greenlet = sys.modules.get("greenlet")
-    if greenlet is None:
-        return set()
-    types = [greenlet.greenlet]
-    for kind in types:
-        types += type.__subclasses__(kind)
-    return set(types)

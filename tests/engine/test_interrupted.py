@@ -70,6 +70,7 @@ def run(action: Any, n: int) -> tuple[bool, str]:
 
 
 def state(where: str) -> str:
+    assert sys.exc_info() == (None, None, None), where
     names = [a.name for a in pylivepatch.patches()]  # whoever looks settles what was cut off
     assert one() == two(), where
     assert pylivepatch.status() is None, where
