@@ -463,10 +463,6 @@ def _equal_cells(current: Any, bound: Any) -> bool:
     return current is not MISSING and bound is not MISSING and type(current) is type(bound) and current == bound
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=journal.after_fork)
-
-
 # --- modules that are imported later ------------------------------------------------------------------------
 
 

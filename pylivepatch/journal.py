@@ -8,6 +8,7 @@ the steps that are left. No lock: one that is taken in the instruction before th
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -96,7 +97,7 @@ def settle() -> None:
         perform("settling", lambda mine: None)
 
 
-def before_fork() -> None:
+def _before_fork() -> None:
     """Let a transition's thread come to rest, for a bounded time: in a child its variables would hold code for ever."""
     until = time.monotonic() + _REST_BOUND
     while time.monotonic() < until and any(_is_at_work(u) for u in tuple(_undertakings)):
@@ -108,7 +109,7 @@ def _is_at_work(undertaking: Undertaking) -> bool:
     return not resting and undertaking.thread != threading.get_ident() and undertaking.is_executing()
 
 
-def after_fork() -> None:
+def _after_fork() -> None:
     """In the child: undertakings of other threads were cut off, and their transitions are settled at once.
 
     What else ends them waits for who looks next: a fork is no moment to run callbacks. One of the thread that forked
@@ -171,3 +172,7 @@ def _end(undertaking: Undertaking) -> None:
     with suppress(ValueError):  # by whoever was faster
         _undertakings.remove(undertaking)
     undertaking.frame = None  # it has a variable for the undertaking: a cycle
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -212,7 +212,7 @@ class Protocol:
         yield f"{who} commits {', '.join(names)}", then(result) if last else result, ""
 
     def _fork(self, s: State, index: int) -> State:
-        """journal.after_fork: the child has the forking task alone, and no transition under way."""
+        """journal._after_fork: the child has the forking task alone, and no transition under way."""
         number = len(s.transitions) - 1
         t = s.transitions[number]
         child = s._replace(tasks=(s.tasks[index],), patcher="idle", left=1, gate="open", child=True)
