@@ -15,7 +15,9 @@ it, the heap.
 from __future__ import annotations
 
 import gc
+import sys
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -107,6 +109,7 @@ class Accounts:
         self._slots: list[Slot] = []
         self._heap_slots: list[Slot] = []  # found by the deep search
         self._finished: dict[int, Any] = {}  # generator-like objects whose frame is gone
+        self._greenlets: list[weakref.ref[Any]] = []  # found by the deep search
         self.refresh(thorough=False)
 
     # --- looking ------------------------------------------------------------------------------------------
@@ -170,24 +173,30 @@ class Accounts:
                     forked.work_out(self.versions, probe.excess, probe)
         return list(self._functions.values())
 
-    def _find_finished(self, wanted: set[int]) -> None:
-        """Generator-like objects that ended. From 3.12 on the collector does not know that they refer to their code."""
+    def _scan(self, wanted: set[int]) -> None:
+        """Generator-like objects that ended (from 3.12 on the collector does not know that they refer to their code),
+        and greenlets, whose frames it does not know of at all.
+        """
+        greenlet = sys.modules.get("greenlet")
         started = time.perf_counter()
         objects = gc.get_objects()
         self.deep_seconds += time.perf_counter() - started
+        self._greenlets.clear()
         for thing in objects:
             prefix = SUSPENDED.get(type(thing))
             if prefix and id(getattr(thing, prefix + "_code")) in wanted and code_of_suspended(thing) is None:
                 self._finished[id(thing)] = thing
+            elif greenlet is not None and isinstance(thing, greenlet.greenlet):
+                self._greenlets.append(weakref.ref(thing))
         objects.clear()
 
     def suspended(self, version: Version, since: dict[Any, float]) -> list[Holder]:
-        """Generator-like objects that execute ``version``, as far as variables (or the deep search) lead to them."""
+        """What is suspended in ``version``, as far as variables (or the deep search) lead to it."""
         found = suspended_in(self._modules, {id(version.code)})
         if self.deep_seconds:
             known = {id(thing) for _, thing in found}
             found += [("", r) for r in gc.get_referrers(version.code) if type(r) in _KINDS and id(r) not in known]
-        result = []
+        result = holders.in_greenlets(version.code, [g for r in self._greenlets if (g := r()) is not None], since)
         for name, thing in found:
             frame = getattr(thing, SUSPENDED[type(thing)] + "_frame")
             if frame is None or getattr(thing, SUSPENDED[type(thing)] + "_running"):
@@ -225,7 +234,7 @@ class Accounts:
                 if id(value) in wanted:
                     self._heap_slots.append(Slot(referrer, key))
         del referrers
-        self._find_finished(wanted)
+        self._scan(wanted)
         self._slots = [*self._slots, *self._heap_slots]
         self.know(functions)
         return functions

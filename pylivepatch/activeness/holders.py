@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 class Holder:
     """Somebody who keeps a transition from finishing.
 
-    ``kind`` is ``thread``, ``task``, ``generator``, ``coroutine``, ``async_generator`` or ``reference`` (one that
-    nothing explains, treated as a frame). ``name`` is the thread's or task's; ``function`` is ``module:qualname``;
-    ``file`` and ``line`` where it stands; ``since`` the ``time.time()`` at which it was first seen.
+    ``kind`` is ``thread``, ``task``, ``greenlet``, ``generator``, ``coroutine``, ``async_generator`` or ``reference``
+    (one that nothing explains, treated as a frame). ``name`` is the thread's or task's; ``function`` is
+    ``module:qualname``; ``file`` and ``line`` where it stands; ``since`` the ``time.time()`` at which it was first seen.
     """
 
     kind: str
@@ -79,6 +79,21 @@ def find(codes: Iterable[CodeType], since: dict[Any, float]) -> list[Holder]:
         if not isinstance(key, str) and key[1] in wanted and key not in found:
             since.pop(key, None)
     return list(found.values())
+
+
+def in_greenlets(code: CodeType, greenlets: Iterable[Any], since: dict[Any, float]) -> list[Holder]:
+    """The frames of greenlets that are switched out and execute ``code``."""
+    found = []
+    for greenlet in greenlets:
+        frame, depth = greenlet.gr_frame, 0
+        while frame is not None:
+            if frame.f_code is code:
+                seen = _read("greenlet", getattr(greenlet, "name", "") or f"{id(greenlet):#x}", frame)
+                started = since.setdefault(f"greenlet {id(greenlet)} {depth}", time.time())
+                function = f"{seen.module}:{code.co_qualname}"
+                found.append(Holder(seen.kind, seen.name, function, code.co_filename, seen.line, started))
+            frame, depth = frame.f_back, depth + 1
+    return found
 
 
 def unexplained(code: CodeType, module: str, count: int, since: dict[Any, float]) -> Holder:
