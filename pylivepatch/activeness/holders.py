@@ -26,7 +26,8 @@ class Holder:
 
     ``kind`` is ``thread``, ``task``, ``greenlet``, ``generator``, ``coroutine``, ``async_generator`` or ``reference``
     (one that nothing explains, treated as a frame). ``name`` is the thread's or task's; ``function`` is
-    ``module:qualname``; ``file`` and ``line`` where it stands; ``since`` the ``time.time()`` at which it was first seen.
+    ``module:qualname``; ``file`` and ``line`` where it stands; ``since`` the ``time.time()`` at which it was first
+    seen.
     """
 
     kind: str
