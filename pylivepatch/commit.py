@@ -14,7 +14,7 @@ first assignment, and data goes before code.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, repeat, starmap
 from operator import call, eq
@@ -73,17 +73,18 @@ def calls(operations: Iterable[Callable[[], Any]]) -> Iterator[Any]:
 
 
 def switch_if_idle(
-    counter: list[int], expected: list[int], probe: Iterable[int], switch: Callable[[], None]
+    counter: list[int], expected: Sequence[int], probe: Iterable[int], switch: Callable[[], None], *, inside: int = 1
 ) -> bool:
-    """Check and commit in one C call: ``switch`` if the counter is 1 (the bias alone) and ``probe`` gives ``expected``.
+    """Check and commit in one C call: ``switch`` if the counter is ``inside`` (1: the bias alone) and ``probe`` gives
+    ``expected``.
 
-    ``probe`` is an iterator of reference counts that runs no Python code (``Accounts.probe``). Returns whether it
-    switched; the counter is then 0.
+    ``probe`` is an iterator that runs no Python code, such as one of reference counts (``Accounts.probe``). Returns
+    whether it switched; the counter is then 0.
     """
     outcome: list[bool] = []
     actions = {True: (partial(outcome.append, True), partial(counter.__setitem__, 0, 0), switch), False: ()}
     found = map(list, [chain(map(counter.__getitem__, (0,)), probe)])
-    same = map(eq, [[1, *expected]], found)
+    same = map(eq, [[inside, *expected]], found)
     try:
         exhaust(map(call, chain.from_iterable(map(actions.__getitem__, same))))
     except LookupError:  # a container that held a code object changed: before the comparison, so nothing was done

@@ -67,7 +67,7 @@ class Applied:
     failed: dict[str, str] = field(default_factory=dict)
     _parts: list[Part] = field(default_factory=list)
     _waiting: dict[str, CompiledModule] = field(default_factory=dict)
-    tainted: bool = False  # one of its callbacks failed
+    tainted: bool = False  # one of its callbacks failed, or something suspended went on with old code
     _companions: tuple[Any, ...] = ()  # its callbacks and states, if it has any
     _restart: bool = False  # a module of the patch has arrived: look again
 
@@ -95,10 +95,11 @@ class Applied:
         deep: bool = False,
         mode: str = "refcount",
         gate: float | None = DEFAULT_GATE,
+        suspended: str = "hold",
     ) -> dict[str, Any]:
         """Take this patch out, and no other that came under its name. See :func:`unload`."""
         _check_timeout(timeout)
-        return _unload(self.name, lambda applied: applied is self, _Way(mode, gate, deep), timeout)
+        return _unload(self.name, lambda applied: applied is self, _Way(mode, gate, deep, suspended), timeout)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -125,6 +126,7 @@ def load(
     deep: bool = False,
     mode: str = "refcount",
     gate: float | None = DEFAULT_GATE,
+    suspended: str = "hold",
 ) -> Applied:
     """Apply a patch to this process: every function switches at one instant, when nobody executes an old one.
 
@@ -135,12 +137,13 @@ def load(
     ``mode`` is ``refcount`` (the default), ``stop-machine`` (everyone stands while every stack is looked at) or
     ``per-task`` (each thread and task moves by itself: weaker, see ``transition/per_task.py``). ``gate`` is the longest
     time in seconds that a caller may be kept waiting, a try, where functions of the patch are never idle; ``None`` for
-    no gate. It concerns ``refcount`` only.
+    no gate. It concerns ``refcount`` only. So does ``suspended``: by ``hold`` (the default) a suspended generator or
+    coroutine holds the transition; by ``allow`` it finishes on the old code, and taints the patch.
 
     Raises :class:`PrepareError` (or one of its kinds) where the patch is refused with nothing touched, and
     :class:`TransitionTimeout` where it was reversed.
     """
-    how = _Way(mode, gate, deep)
+    how = _Way(mode, gate, deep, suspended)
     code = _compile(patch)
     replacements = patch.replacements if isinstance(patch, Patch) else ()
     name, description = (code or patch).name, (code or patch).description  # type: ignore[union-attr]
@@ -222,13 +225,14 @@ def unload(
     deep: bool = False,
     mode: str = "refcount",
     gate: float | None = DEFAULT_GATE,
+    suspended: str = "hold",
 ) -> dict[str, Any]:
     """Take a patch out, by the same protocol. Returns the report.
 
     Raises :class:`NotApplied`, :class:`NotRemovable` where a later patch stands on it, :class:`DataMismatch` where an
     attribute that it bound was changed since, and what :func:`load` raises.
     """
-    how = _Way(mode, gate, deep)
+    how = _Way(mode, gate, deep, suspended)
     _check_timeout(timeout)
     return _unload(name, lambda applied: applied.name == name, how, timeout)
 
@@ -309,16 +313,23 @@ class _Way:
     mode: str = "refcount"
     gate: float | None = DEFAULT_GATE
     deep: bool = False
+    suspended: str = "hold"
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise PrepareError(f"there is no mode {self.mode!r}", advice=f"it is one of {', '.join(MODES)}")
         if self.gate is not None and not 0 < self.gate <= 10:
             raise PrepareError(f"a gate of {self.gate} seconds makes no sense", advice="give 0.05, or None for none")
+        if self.suspended not in ("hold", "allow"):
+            raise PrepareError(f"suspended={self.suspended!r} makes no sense", advice='it is "hold" or "allow"')
+        if self.suspended == "allow" and self.mode != "refcount":
+            raise PrepareError(
+                f'suspended="allow" is not for mode {self.mode}', advice="choose mode refcount, or leave it out"
+            )
 
     def transition(self, *args: Any) -> Transition:
         if self.mode == "refcount":
-            return Refcount(*args, deep=self.deep, gate=self.gate)
+            return Refcount(*args, deep=self.deep, gate=self.gate, allow_suspended=self.suspended == "allow")
         return (StopMachine if self.mode == "stop-machine" else PerTask)(*args, deep=self.deep)
 
 
@@ -358,7 +369,7 @@ def _switch(
         modules,
     )
     begun = len(undertaking.ending)
-    undertaking.ending.append(partial(_settle, transition, partial(_record, applied, parts, swaps, forward=forward)))
+    undertaking.ending.append(partial(_settle, applied, transition, partial(_record, applied, parts, swaps, forward=forward)))
     undertaking.transition = transition
     try:
         if applied._restart:  # before there was a transition to be asked
@@ -373,11 +384,13 @@ def _switch(
         undertaking.transition = None
 
 
-def _settle(transition: Transition, record: Callable[[], None]) -> None:
+def _settle(applied: Applied, transition: Transition, record: Callable[[], None]) -> None:
     """Bring it to its end, and the record into line with that."""
     transition.end()
     if transition.state is State.COMMITTED:
         record()
+        if transition.allowed:
+            applied.tainted = True
 
 
 def _leaving(swap: Swap) -> Swap:

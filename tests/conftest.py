@@ -47,11 +47,11 @@ class Held:
     leave; :meth:`finish` does that and waits for the outcome.
     """
 
-    def __init__(self, patch: pylivepatch.Patch, *, timeout: float = PATIENCE, deep: bool = False) -> None:
+    def __init__(self, patch: pylivepatch.Patch, *, timeout: float = PATIENCE, **options: Any) -> None:
         # Functions of its own for each, as one function cannot be in two patches' transitions.
         self._sit, anew = _copy(sit), _copy(sit_anew)
         self.patch = patch.replace(self._sit, anew)
-        self._timeout, self._deep = timeout, deep
+        self._options = {"timeout": timeout, **options}
         self.applied: pylivepatch.Applied | None = None
         self.error: BaseException | None = None
         self._start("load")
@@ -75,9 +75,9 @@ class Held:
         def run() -> None:
             try:
                 if action == "load":
-                    self.applied = pylivepatch.load(self.patch, timeout=self._timeout, deep=self._deep)
+                    self.applied = pylivepatch.load(self.patch, **self._options)
                 else:
-                    pylivepatch.unload(self.patch.name, timeout=self._timeout, deep=self._deep)
+                    pylivepatch.unload(self.patch.name, **self._options)
             except BaseException as error:
                 self.error = error
             finally:

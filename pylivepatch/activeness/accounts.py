@@ -190,21 +190,26 @@ class Accounts:
                 self._greenlets.append(weakref.ref(thing))
         objects.clear()
 
-    def suspended(self, version: Version, since: dict[Any, float]) -> list[Holder]:
-        """What is suspended in ``version``, as far as variables (or the deep search) lead to it."""
+    def suspended_in(self, version: Version, *, tasks: bool) -> list[tuple[str, Any]]:
+        """Generator-like objects that are suspended in ``version``, or did not start, each with a name.
+
+        As far as variables, the deep search, and asyncio's ``tasks`` lead to them.
+        """
         found = suspended_in(self._modules, {id(version.code)})
+        if tasks:
+            found += [(name, thing) for name, thing in holders.in_tasks() if code_of_suspended(thing) is version.code]
         if self.deep_seconds:
-            known = {id(thing) for _, thing in found}
-            found += [("", r) for r in gc.get_referrers(version.code) if type(r) in _KINDS and id(r) not in known]
+            found += [("", r) for r in gc.get_referrers(version.code) if code_of_suspended(r) is version.code]
+        once = {id(thing): (name, thing) for name, thing in reversed(found)}
+        return [(n, thing) for n, thing in once.values() if not getattr(thing, SUSPENDED[type(thing)] + "_running")]
+
+    def suspended(self, version: Version, since: dict[Any, float]) -> list[Holder]:
+        """What is suspended in ``version``, as far as it can be found. Tasks are not: ``holders.find`` has those."""
         result = holders.in_greenlets(version.code, [g for r in self._greenlets if (g := r()) is not None], since)
-        for name, thing in found:
-            frame = getattr(thing, SUSPENDED[type(thing)] + "_frame")
-            if frame is None or getattr(thing, SUSPENDED[type(thing)] + "_running"):
-                continue  # finished meanwhile, or on a stack and named there
-            function = f"{frame.f_globals.get('__name__', '?')}:{version.code.co_qualname}"
-            line = frame.f_lineno or version.code.co_firstlineno
-            started = since.setdefault(f"suspended {id(thing)}", time.time())
-            result.append(Holder(_KINDS[type(thing)], name, function, version.code.co_filename, line, started))
+        for name, thing in self.suspended_in(version, tasks=False):
+            holder = describe_suspended(name, thing, since)
+            if holder is not None:
+                result.append(holder)
         return result
 
     def know(self, functions: Iterable[FunctionType]) -> None:
@@ -243,6 +248,17 @@ class Accounts:
 
 
 _KINDS = {GeneratorType: "generator", CoroutineType: "coroutine", AsyncGeneratorType: "async_generator"}
+
+
+def describe_suspended(name: str, thing: Any, since: dict[Any, float]) -> Holder | None:
+    """A generator-like object as a holder; ``None`` where it has finished meanwhile."""
+    frame = getattr(thing, SUSPENDED[type(thing)] + "_frame")
+    if frame is None:
+        return None
+    code = frame.f_code
+    function = f"{frame.f_globals.get('__name__', '?')}:{code.co_qualname}"
+    started = since.setdefault(f"suspended {id(thing)}", time.time())
+    return Holder(_KINDS[type(thing)], name, function, code.co_filename, frame.f_lineno or code.co_firstlineno, started)
 
 
 def _each_once(slots: Iterable[Slot]) -> list[Slot]:

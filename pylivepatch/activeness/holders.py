@@ -156,14 +156,36 @@ def event_loops() -> list[tuple[str, Any]]:
 
 def _chain(name: str, awaited: Any) -> Iterator[Seen]:
     """A task's coroutine and what it awaits, down to where it is suspended."""
+    for prefix, kind, thing in _delegates(awaited):
+        frame = getattr(thing, prefix + "_frame", None)
+        if frame is not None:
+            yield _read("task" if kind == "coroutine" else kind, name, frame)
+
+
+def in_tasks() -> list[tuple[str, Any]]:
+    """The name of the task, and each coroutine, generator or async generator that it is suspended in."""
+    asyncio = sys.modules.get("asyncio")
+    found: list[tuple[str, Any]] = []
+    for _, loop in event_loops() if asyncio is not None else ():
+        try:
+            tasks = asyncio.all_tasks(loop)  # type: ignore[union-attr]
+        except RuntimeError:  # the set of tasks changed while it was read
+            continue
+        for task in tasks:
+            found += [(task.get_name(), thing) for _, _, thing in _delegates(task.get_coro())]
+    return found
+
+
+def _delegates(awaited: Any) -> Iterator[tuple[str, str, Any]]:
+    """``awaited`` and what it awaits or delegates to, with its attributes' prefix and its kind."""
     for _ in range(10_000):  # a bound: the chain may change while it is read
         for prefix, kind in (("cr", "coroutine"), ("gi", "generator"), ("ag", "async_generator")):
-            frame = getattr(awaited, prefix + "_frame", None)
-            if frame is not None:
-                yield _read("task" if kind == "coroutine" else kind, name, frame)
-            following = getattr(awaited, prefix + ("_await" if prefix != "gi" else "_yieldfrom"), None)
-            if following is not None:
-                awaited = following
+            if hasattr(awaited, prefix + "_frame"):
+                yield prefix, kind, awaited
+                following = getattr(awaited, prefix + ("_await" if prefix != "gi" else "_yieldfrom"), None)
                 break
         else:
             return
+        if following is None:
+            return
+        awaited = following

@@ -11,8 +11,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, ModuleType
 from typing import Any
 
@@ -84,6 +85,12 @@ def code_of_suspended(thing: Any) -> CodeType | None:
             frame = getattr(thing, prefix + "_frame")
             return frame.f_code if frame is not None else None
     return None
+
+
+def suspension(thing: Any) -> Callable[[], Any] | None:
+    """A C callable that says whether a generator-like object has begun and is suspended; ``None`` where none can."""
+    name = SUSPENDED[type(thing)] + "_suspended"
+    return partial(getattr, thing, name) if hasattr(thing, name) else None  # async generators: since 3.12
 
 
 def _visit(modules: Iterable[ModuleType]) -> Iterator[tuple[Any, Any, Any, set[str] | None]]:

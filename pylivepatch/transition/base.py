@@ -54,7 +54,8 @@ class State(enum.Enum):
 
 _lingering: list[tuple[Version | None, Version]] = []
 """Trampolines that some frame still executes after their transition: with the body's version where that is the old
-body of a reversed transition (such a frame executes it, and a later transition must wait for it), else ``None``."""
+body of a transition that was reversed, forced or let suspended ones go on (such a frame executes it, and a later
+transition must wait for it), else ``None``."""
 
 
 class Transition:
@@ -98,6 +99,7 @@ class Transition:
         self._request = ""
         self.resting = False  # its thread sleeps, and no variable of its frames holds code: a good moment to fork
         self.forced: list[dict[str, Any]] | None = None  # who was inside when it was forced
+        self.allowed: list[dict[str, Any]] = []  # what was suspended at the switch, and finishes on the old code
         self._inside: dict[int, tuple[int, int]] = {}  # the trampolines, for those who ask whether they are inside
 
     # --- the protocol -------------------------------------------------------------------------------------
@@ -254,6 +256,10 @@ class Transition:
         codes = [code for swap in self._all_swaps() for _, code in swap.trampolines]
         codes += [code for _, r in self._born_trampolines if (code := r()) is not None]
         return codes + [trampoline.code for _, trampoline in _lingering]
+
+    def _trampoline_versions(self) -> list[Version]:
+        versions = [version_of(code) for swap in self._all_swaps() for _, code in swap.trampolines]
+        return versions + [version_of(code) for _, r in self._born_trampolines if (code := r()) is not None]
 
     def _adopt(self, swap: Swap, function: FunctionType) -> None:
         """A function that an old body has just made: it takes part from its first call on."""
@@ -434,8 +440,7 @@ class Transition:
 
         A count without a frame is an exit that no hook saw. Raises :class:`MissedHook`.
         """
-        versions = [version_of(code) for swap in self._all_swaps() for _, code in swap.trampolines]
-        versions += [version_of(code) for _, r in self._born_trampolines if (code := r()) is not None]
+        versions = self._trampoline_versions()
         # One C call, so that both are of one instant. Each trampoline has at least two other references than its
         # frames': its entry in the swap, or being adopted, and its function or this list; the rest is generous.
         counter, *found = list(chain(map(self.counter.__getitem__, (0,)), raw_counts(versions)))
@@ -480,6 +485,7 @@ class Transition:
             "stages": dict(self._stages),
             "longest_hold": self._hold,
             "forced": self.forced is not None,
+            "allowed": self.allowed,
             "committed_by": names.get(self._committer[0], "?") if self._committer else "",
         }
         self._remember_who_lingers()
@@ -491,14 +497,15 @@ class Transition:
 
     def _remember_who_lingers(self) -> None:
         """Whoever still executes a trampoline: see ``_lingering``."""
+        old_goes_on = self.state is State.REVERSED or self.forced is not None or bool(self.allowed)
         for swap in self._all_swaps():
-            body = swap.old if self.state is State.REVERSED else None
+            body = swap.old if old_goes_on else None
             _lingering.extend((body, version_of(code)) for _, code in swap.trampolines)  # no variable keeps the last
             swap.trampolines.clear()
         for old, reference in self._born_trampolines:
             born = reference()
             if born is not None:
-                _lingering.append((old if self.state is State.REVERSED else None, version_of(born)))
+                _lingering.append((old if old_goes_on else None, version_of(born)))
             del born
         self._born_trampolines.clear()
 

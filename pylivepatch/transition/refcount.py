@@ -23,9 +23,13 @@ meanwhile. Here nobody stands for longer than one C call that assigns the ``__co
 from __future__ import annotations
 
 import time
+from operator import call
 from typing import Any
 
-from pylivepatch.activeness.references import Version, counts, version_of
+from pylivepatch.activeness.accounts import describe_suspended
+from pylivepatch.activeness.references import Version, counts, references_of_a_frame, version_of
+from pylivepatch.activeness.variables import suspension
+from pylivepatch.commit import switch_if_idle
 from pylivepatch.transition.base import State, Transition
 from pylivepatch.transition.gate import Gate
 
@@ -38,11 +42,14 @@ _LONGEST_PAUSE = 2.0  # seconds between two tries of the gate
 class Refcount(Transition):
     """Counted from ``enable`` on; whoever brings the counter to 0 commits.
 
-    ``gate`` is the longest wait of a caller, in seconds a try; ``None`` for no gate.
+    ``gate`` is the longest wait of a caller, in seconds a try; ``None`` for no gate. With ``allow_suspended``
+    generators and coroutines that are suspended do not hold it: they finish on the old code, and call new functions
+    from there. The others keep both rules.
     """
 
-    def __init__(self, *args: Any, gate: float | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, gate: float | None = None, allow_suspended: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._allow_suspended = allow_suspended
         self._told = 0.0  # when it was last said who holds
         self.gate = Gate(gate, self._inside) if gate else None
 
@@ -67,6 +74,8 @@ class Refcount(Transition):
             if time.monotonic() - explained > _EXPLAIN_EVERY or pause == _FIRST_POLL:
                 self._explain()
                 explained = time.monotonic()
+                if self._allow_suspended and self._only_suspended():
+                    return
             self.rest(pause)
             pause = min(pause * 2, _LAST_POLL)
 
@@ -98,7 +107,7 @@ class Refcount(Transition):
                 self.resting = True
                 finished = self._done.acquire(timeout=max(0.0, min(0.1, remaining)))
                 self.resting = False
-            if finished or self.go_on(deadline):
+            if finished or self.go_on(deadline) or (self._allow_suspended and self._switch_past_suspended()):
                 return True
             if remaining <= 0:
                 return False
@@ -108,6 +117,41 @@ class Refcount(Transition):
                 self.check_hooks()
                 if self.guards:
                     self._accounts.refresh(thorough=True)
+
+    def _only_suspended(self) -> bool:
+        """Whether nothing but what is suspended executes old code. Trampolines are in: no more can come to it."""
+        allowed: list[tuple[str, Any]] = []
+        for version, excess in self._accounts.active().items():
+            # Read after the count: what is there now was there then, as old code is entered no more.
+            found = self._accounts.suspended_in(version, tasks=True)
+            if excess != len(found) * references_of_a_frame(version.code):
+                return False
+            allowed += found
+        self._note_allowed(allowed)
+        return True
+
+    def _switch_past_suspended(self) -> bool:
+        """Switch where all that is counted as inside is suspended, which is looked at in the same C call."""
+        if self.guards:
+            return False
+        found: list[tuple[str, Any]] = []
+        for version in self._trampoline_versions():
+            found += self._accounts.suspended_in(version, tasks=True)
+        probes = {id(thing): probe for _, thing in found if (probe := suspension(thing)) is not None and probe()}
+        entered = [(name, thing) for name, thing in found if id(thing) in probes]
+        if not entered:
+            return False
+        expected = [True] * len(probes)
+        if not switch_if_idle(self.counter, expected, map(call, probes.values()), self._commit, inside=len(probes)):
+            return False
+        self._note_allowed(entered)
+        return True
+
+    def _note_allowed(self, found: list[tuple[str, Any]]) -> None:
+        """They finish on the old code: said in the report, and in an event."""
+        described = [describe_suspended(name, thing, self._since) for name, thing in found]
+        self.allowed += [holder.as_dict() for holder in described if holder is not None]
+        self._publish("allowed", holders=self.allowed)
 
     def hold_at_gate(self, gate: Gate, deadline: float) -> None:
         """Close the gate for its bound, open it, and again after a longer and longer while, until the switch."""
