@@ -51,7 +51,7 @@ class Held:
         # Functions of its own for each, as one function cannot be in two patches' transitions.
         self._sit, anew = _copy(sit), _copy(sit_anew)
         self.patch = patch.replace(self._sit, anew)
-        self._options = {"timeout": timeout, **options}
+        self.options = {"timeout": timeout, **options}
         self.applied: pylivepatch.Applied | None = None
         self.error: BaseException | None = None
         self._start("load")
@@ -75,9 +75,9 @@ class Held:
         def run() -> None:
             try:
                 if action == "load":
-                    self.applied = pylivepatch.load(self.patch, **self._options)
+                    self.applied = pylivepatch.load(self.patch, **self.options)
                 else:
-                    pylivepatch.unload(self.patch.name, **self._options)
+                    pylivepatch.unload(self.patch.name, **self.options)
             except BaseException as error:
                 self.error = error
             finally:

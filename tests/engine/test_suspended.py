@@ -459,7 +459,7 @@ def test_a_generator_counted_by_a_reversed_transition_holds_the_next_one(hold: A
 def test_a_generator_counted_by_a_reversed_unload_holds_the_next_one(hold: Any) -> None:
     held = hold(Patch("fix").replace(count, count_anew))
     held.finish()
-    held._timeout = 0.3
+    held.options["timeout"] = 0.3
     held.unloading()
     generator = count(3)
     assert next(generator)[0] == "new"
