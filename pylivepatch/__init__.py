@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from pylivepatch.core import Applied, load, patches, status, unload
+from pylivepatch.core import Applied, force, load, patches, reverse, signal, status, unload
 from pylivepatch.errors import LivePatchError, PrepareError, TransitionTimeout
 from pylivepatch.events import Event, subscribe
 from pylivepatch.patch import Patch
+from pylivepatch.taints import Taint, taints
 
 if TYPE_CHECKING:
     from pylivepatch import agent as agent
@@ -41,13 +42,18 @@ __all__ = [
     "LivePatchError",
     "Patch",
     "PrepareError",
+    "Taint",
     "TransitionTimeout",
     "agent",
     "build_patch",
+    "force",
     "load",
     "patches",
+    "reverse",
+    "signal",
     "status",
     "subscribe",
+    "taints",
     "unload",
 ]
 

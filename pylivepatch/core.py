@@ -26,9 +26,9 @@ from pylivepatch.activeness.references import version_of
 from pylivepatch.callbacks import CallbackRunner, Callbacks, Outcome
 from pylivepatch.compiled import CompiledModule, CompiledPatch, check_python, compile_patch, compile_with
 from pylivepatch.errors import (
-    DataMismatch,
     LivePatchError,
     NotApplied,
+    NoTransition,
     NotRemovable,
     PatchExists,
     PrepareError,
@@ -38,17 +38,14 @@ from pylivepatch.errors import (
 from pylivepatch.journal import Undertaking
 from pylivepatch.patch import Patch, Replacement
 from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement, verify_module
+from pylivepatch.removable import check_removable, overridden
 from pylivepatch.state import PatchStates, check_compatible
+from pylivepatch.taints import Reason, taint
 from pylivepatch.transition.base import State, Transition
-from pylivepatch.transition.per_task import PerTask
-from pylivepatch.transition.refcount import Refcount
-from pylivepatch.transition.stop_machine import StopMachine
-from pylivepatch.transition.swap import MISSING, Swap
+from pylivepatch.transition.swap import Swap
+from pylivepatch.way import DEFAULT_GATE, DEFAULT_TIMEOUT, Way
 
-DEFAULT_TIMEOUT = 15.0
-DEFAULT_GATE = 0.05  # seconds that a caller may be kept waiting at the gate, a try
 _Step = Callable[[str], tuple[Outcome, ...]]
-MODES = ("refcount", "stop-machine", "per-task")
 _ARRIVAL_TIMEOUT = 5.0  # for a module that is imported after its patch was loaded; seconds
 
 
@@ -57,7 +54,8 @@ class Applied:
     """A patch that is applied. ``waiting`` names its modules that are not imported yet.
 
     ``report`` is what happened when it was loaded: functions, stages and their seconds, the longest hold.
-    ``failed`` says, by module, why a part could not be applied when its module was imported.
+    ``failed`` says, by module, why a part could not be applied when its module was imported. ``forced`` says that it
+    was switched with old functions still executing: it cannot be taken out any more.
     """
 
     name: str
@@ -67,7 +65,8 @@ class Applied:
     failed: dict[str, str] = field(default_factory=dict)
     _parts: list[Part] = field(default_factory=list)
     _waiting: dict[str, CompiledModule] = field(default_factory=dict)
-    tainted: bool = False  # one of its callbacks failed, or something suspended went on with old code
+    tainted: bool = False  # see pylivepatch.taints
+    forced: bool = False
     _companions: tuple[Any, ...] = ()  # its callbacks and states, if it has any
     _restart: bool = False  # a module of the patch has arrived: look again
 
@@ -88,6 +87,15 @@ class Applied:
     def waiting(self) -> tuple[str, ...]:
         return tuple(self._waiting)
 
+    @property
+    def overridden(self) -> tuple[str, ...]:
+        """Functions of the patch that are not in force any more: their module was executed again (``reload``), or
+        another tool changed their code. Empty in the midst of a transition.
+        """
+        if self not in _stack or _current() is not None:
+            return ()
+        return tuple(overridden(self._parts, [part for later in _later(self) for part in later._parts]))
+
     def unload(
         self,
         *,
@@ -98,8 +106,7 @@ class Applied:
         suspended: str = "hold",
     ) -> dict[str, Any]:
         """Take this patch out, and no other that came under its name. See :func:`unload`."""
-        _check_timeout(timeout)
-        return _unload(self.name, lambda applied: applied is self, _Way(mode, gate, deep, suspended), timeout)
+        return _unload(self.name, lambda applied: applied is self, Way(timeout, deep, mode, gate, suspended))
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -110,7 +117,9 @@ class Applied:
             "attributes": list(self.attributes),
             "waiting": list(self.waiting),
             "failed": dict(self.failed),
+            "overridden": list(self.overridden),
             "tainted": self.tainted,
+            "forced": self.forced,
             "report": self.report,
         }
 
@@ -140,14 +149,14 @@ def load(
     no gate. It concerns ``refcount`` only. So does ``suspended``: by ``hold`` (the default) a suspended generator or
     coroutine holds the transition; by ``allow`` it finishes on the old code, and taints the patch.
 
-    Raises :class:`PrepareError` (or one of its kinds) where the patch is refused with nothing touched, and
-    :class:`TransitionTimeout` where it was reversed.
+    Raises :class:`PrepareError` (or one of its kinds) where the patch is refused with nothing touched,
+    :class:`TransitionTimeout` where it was reversed, :class:`TransitionReversed` where somebody asked for that.
     """
-    how = _Way(mode, gate, deep, suspended)
+    way = Way(timeout, deep, mode, gate, suspended)
+    deadline = time.monotonic() + timeout
     code = _compile(patch)
     replacements = patch.replacements if isinstance(patch, Patch) else ()
     name, description = (code or patch).name, (code or patch).description  # type: ignore[union-attr]
-    _check_timeout(timeout)
 
     def work(undertaking: Undertaking) -> Applied:
         if any(applied.name == name for applied in _stack):
@@ -163,7 +172,7 @@ def load(
         undertaking.ending.append(partial(_forget_arrivals, applied))
         if code is not None:  # before looking which are there: none may slip through in between
             arrivals.expect([module.name for module in code.modules], applied, partial(_arrived, applied))
-        _load(undertaking, applied, code, replacements, how, time.monotonic() + timeout)
+        _load(undertaking, applied, code, replacements, way, deadline)
         return applied
 
     return journal.perform(f"load of {name!r}", work)
@@ -179,7 +188,7 @@ def _load(
     applied: Applied,
     code: CompiledPatch | None,
     replacements: tuple[Replacement, ...],
-    how: _Way,
+    way: Way,
     deadline: float,
 ) -> None:
     """Prepare and switch; again from the start where one of the patch's modules arrived meanwhile."""
@@ -197,7 +206,7 @@ def _load(
             announced = True
         try:
             left = max(0.0, deadline - time.monotonic())
-            applied.report = _switch(undertaking, applied, applied._parts, how, forward=True, timeout=left)
+            applied.report = _switch(undertaking, applied, applied._parts, replace(way, timeout=left), forward=True)
         except TransitionRestart:
             continue
         applied.report["waiting"] = list(applied._waiting)
@@ -232,12 +241,11 @@ def unload(
     Raises :class:`NotApplied`, :class:`NotRemovable` where a later patch stands on it, :class:`DataMismatch` where an
     attribute that it bound was changed since, and what :func:`load` raises.
     """
-    how = _Way(mode, gate, deep, suspended)
-    _check_timeout(timeout)
-    return _unload(name, lambda applied: applied.name == name, how, timeout)
+    way = Way(timeout, deep, mode, gate, suspended)
+    return _unload(name, lambda applied: applied.name == name, way)
 
 
-def _unload(name: str, is_it: Callable[[Applied], bool], how: _Way, timeout: float) -> dict[str, Any]:
+def _unload(name: str, is_it: Callable[[Applied], bool], way: Way) -> dict[str, Any]:
     def work(undertaking: Undertaking) -> dict[str, Any]:
         applied = next(filter(is_it, _stack), None)
         if applied is None:
@@ -250,9 +258,25 @@ def _unload(name: str, is_it: Callable[[Applied], bool], how: _Way, timeout: flo
         if applied._companions:
             _taint(applied, _runner.before_unload(name))
             undertaking.ending.append(partial(_tell, applied, _runner.unload_reversed, _runner.after_unload))
-        return _switch(undertaking, applied, applied._parts, how, forward=False, timeout=timeout)
+        return _switch(undertaking, applied, applied._parts, way, forward=False)
 
     return journal.perform(f"unload of {name!r}", work)
+
+
+def _check_removable(applied: Applied) -> None:
+    if applied.forced:
+        raise NotRemovable(
+            f"{applied.name!r} was forced: old functions may still have been executing, and what they did since is "
+            "not known to fit the way back",
+            where=applied.name,
+            advice="let it stay until the process is restarted; another patch can be loaded on top of it",
+        )
+    check_removable(applied.name, applied._parts, [(later.name, later._parts) for later in _later(applied)])
+
+
+def _later(applied: Applied) -> list[Applied]:
+    """Those that were loaded after it."""
+    return _stack[_stack.index(applied) + 1 :]
 
 
 def _tell(applied: Applied, if_applied: _Step, if_not: _Step) -> None:
@@ -261,13 +285,14 @@ def _tell(applied: Applied, if_applied: _Step, if_not: _Step) -> None:
 
 
 def _taint(applied: Applied, outcomes: tuple[Outcome, ...]) -> None:
-    if any(outcome.taints for outcome in outcomes):
-        applied.tainted = True
+    bad = [outcome for outcome in outcomes if outcome.taints]
+    for outcome in bad:
+        _mark(applied, outcome.callback, "callback", [outcome.as_dict()])
 
 
-def _check_timeout(timeout: float) -> None:
-    if not isinstance(timeout, int | float) or not 0 <= timeout < float("inf"):
-        raise PrepareError(f"a timeout of {timeout!r} makes no sense", advice="give seconds, such as 15.0")
+def _mark(applied: Applied, action: str, reason: Reason, details: list[dict[str, Any]]) -> None:
+    applied.tainted = True
+    taint(applied.name, action, reason, details)
 
 
 def patches() -> tuple[Applied, ...]:
@@ -283,6 +308,48 @@ def status() -> dict[str, Any] | None:
     return transition.status() if transition is not None else None
 
 
+def reverse() -> dict[str, Any]:
+    """Have the transition under way taken back: the ``load`` or ``unload`` raises :class:`TransitionReversed`.
+
+    Asks, and does not wait; a switch that comes first stays. Returns the status of what was asked. Raises
+    :class:`NoTransition`.
+    """
+    return _ask("reverse")
+
+
+def force() -> dict[str, Any]:
+    """Have the transition under way switch now, whoever is inside.
+
+    Breaks the second rule: those inside finish on the old functions, beside new calls. So the process is tainted, and
+    a patch whose load was forced cannot be taken out. Asks, and does not wait. Raises :class:`NoTransition`.
+    """
+    return _ask("force")
+
+
+def _ask(request: str) -> dict[str, Any]:
+    transition = _under_way()
+    status = transition.status()
+    transition.ask(request)
+    return status
+
+
+def signal() -> list[str]:
+    """Wake those who sleep and keep the transition waiting, where Python can wake them. Returns whom.
+
+    These are event loops that wait for I/O. A thread that sleeps in a lock or in a system call cannot be woken.
+    Raises :class:`NoTransition`.
+    """
+    return _under_way().wake()
+
+
+def _under_way() -> Transition:
+    journal.settle()
+    transition = _current()
+    if transition is None:
+        raise NoTransition("no transition is under way", advice="`pylivepatch list` shows what is applied")
+    return transition
+
+
 def _current() -> Transition | None:
     undertaking = journal.under_way()
     return undertaking.transition if undertaking is not None else None
@@ -290,6 +357,8 @@ def _current() -> Transition | None:
 
 def _compile(patch: Patch | CompiledPatch | str | os.PathLike[str]) -> CompiledPatch | None:
     """The code of a patch, compiled in a helper process: this one must not stand for a ``compile()``."""
+    if not isinstance(patch, Patch | CompiledPatch | str | os.PathLike):
+        raise TypeError(f"a Patch or the path of a patch file is wanted, not {patch!r}")
     if isinstance(patch, CompiledPatch):
         check_python(patch.magic, patch.optimize)
         return patch
@@ -304,33 +373,6 @@ def _compile(patch: Patch | CompiledPatch | str | os.PathLike[str]) -> CompiledP
     if not sys.executable:
         return compile_patch(patchfile.read(patch))
     return CompiledPatch.from_bytes(compile_with(sys.executable, patch, optimize=sys.flags.optimize))
-
-
-@dataclass(frozen=True)
-class _Way:
-    """How a transition is to go: what the user chose."""
-
-    mode: str = "refcount"
-    gate: float | None = DEFAULT_GATE
-    deep: bool = False
-    suspended: str = "hold"
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise PrepareError(f"there is no mode {self.mode!r}", advice=f"it is one of {', '.join(MODES)}")
-        if self.gate is not None and not 0 < self.gate <= 10:
-            raise PrepareError(f"a gate of {self.gate} seconds makes no sense", advice="give 0.05, or None for none")
-        if self.suspended not in ("hold", "allow"):
-            raise PrepareError(f"suspended={self.suspended!r} makes no sense", advice='it is "hold" or "allow"')
-        if self.suspended == "allow" and self.mode != "refcount":
-            raise PrepareError(
-                f'suspended="allow" is not for mode {self.mode}', advice="choose mode refcount, or leave it out"
-            )
-
-    def transition(self, *args: Any) -> Transition:
-        if self.mode == "refcount":
-            return Refcount(*args, deep=self.deep, gate=self.gate, allow_suspended=self.suspended == "allow")
-        return (StopMachine if self.mode == "stop-machine" else PerTask)(*args, deep=self.deep)
 
 
 # --- one transition -----------------------------------------------------------------------------------------
@@ -351,7 +393,7 @@ def _check_each_once(parts: list[Part]) -> None:
 
 
 def _switch(
-    undertaking: Undertaking, applied: Applied, parts: list[Part], way: _Way, *, forward: bool, timeout: float
+    undertaking: Undertaking, applied: Applied, parts: list[Part], way: Way, *, forward: bool
 ) -> dict[str, Any]:
     """Run the transition of these parts, and record its outcome, whatever else happens."""
     swaps = [switch.swap(forward=forward) for part in parts for switch in part.switches]
@@ -369,12 +411,13 @@ def _switch(
         modules,
     )
     begun = len(undertaking.ending)
-    undertaking.ending.append(partial(_settle, applied, transition, partial(_record, applied, parts, swaps, forward=forward)))
+    record = partial(_record, applied, parts, swaps, forward=forward)
+    undertaking.ending.append(partial(_settle, applied, transition, record))
     undertaking.transition = transition
     try:
         if applied._restart:  # before there was a transition to be asked
             transition.ask("restart")
-        return transition.run(timeout)
+        return transition.run(way.timeout)
     except BaseException as error:
         if transition.state is State.COMMITTED:
             error.add_note(f"pylivepatch: the {transition.action} of {applied.name!r} was complete before this")
@@ -390,7 +433,10 @@ def _settle(applied: Applied, transition: Transition, record: Callable[[], None]
     if transition.state is State.COMMITTED:
         record()
         if transition.allowed:
-            applied.tainted = True
+            _mark(applied, transition.action, "suspended", transition.allowed)
+        if transition.forced is not None:
+            _mark(applied, transition.action, "forced", transition.forced)
+            applied.forced = True
 
 
 def _leaving(swap: Swap) -> Swap:
@@ -426,54 +472,6 @@ def _record(applied: Applied, parts: list[Part], swaps: list[Swap], *, forward: 
 def _show_source(filename: str, compressed: bytes) -> None:
     """Let tracebacks show the new version's lines. They are unpacked when somebody asks."""
     linecache.cache[filename] = (lambda: zlib.decompress(compressed).decode(),)
-
-
-def _check_removable(applied: Applied) -> None:
-    later = _stack[_stack.index(applied) + 1 :]
-    for part in applied._parts:
-        for above in later:
-            what = _stands_on(part, above)
-            if what:
-                raise NotRemovable(
-                    f"{above.name!r} was loaded on top of it: {what}", where=what, advice=f"unload {above.name!r} first"
-                )
-        for switch in (s for top in part.switches for s in top):
-            for function in switch.live():
-                if function.__code__ is not switch.new.code and not switch.is_nested:
-                    raise NotRemovable(
-                        f"{switch.name} no longer runs the code of {applied.name!r}: something else changed it",
-                        where=switch.name,
-                        advice="take that tool's change out first",
-                    )
-        for attribute in part.attributes:
-            if attribute.current() is not attribute.new and not _equal_cells(attribute.current(), attribute.new):
-                raise DataMismatch(
-                    f"{attribute.label} was changed after the patch had bound it",
-                    where=attribute.label,
-                    advice="set it back to the patch's value first; unloading would lose the change",
-                )
-
-
-def _stands_on(part: Part, above: Applied) -> str:
-    """What of ``part`` a later patch builds on: a function or value that both change, or names that it added."""
-    versions = {id(s.new): s.name for top in (*part.switches, *part.added) for s in top}
-    bound = {(id(a.owner), a.name): a.label for a in part.attributes}
-    added = [a.label for a in part.attributes if a.old is MISSING]
-    for other in above._parts:
-        for switch in (s for top in other.switches for s in top):
-            if id(switch.old) in versions:
-                return versions[id(switch.old)]
-        for attribute in other.attributes:
-            if (id(attribute.owner), attribute.name) in bound:
-                return bound[id(attribute.owner), attribute.name]
-        if added and other.name == part.name:
-            return added[0]  # its new code may use the name
-    return ""
-
-
-def _equal_cells(current: Any, bound: Any) -> bool:
-    """Function attributes such as ``__kwdefaults__`` and ``__doc__`` may be given back as equal copies."""
-    return current is not MISSING and bound is not MISSING and type(current) is type(bound) and current == bound
 
 
 # --- modules that are imported later ------------------------------------------------------------------------
@@ -515,7 +513,7 @@ def _apply_arrival(applied: Applied, module: ModuleType, undertaking: Undertakin
             verify_module(compiled, module, arriving=True)
             part = prepare_module(compiled, module, arriving=True)
             _check_each_once([part])
-            _switch(undertaking, applied, [part], _Way(), forward=True, timeout=_ARRIVAL_TIMEOUT)
+            _switch(undertaking, applied, [part], Way(_ARRIVAL_TIMEOUT), forward=True)
             applied._parts.append(part)
             applied.report.setdefault("arrived", []).append(name)
         applied._waiting.pop(name, None)

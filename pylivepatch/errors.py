@@ -169,6 +169,12 @@ class TransitionRestart(LivePatchError):
     code = "PLP126"
 
 
+class NoTransition(LivePatchError):
+    """There is nothing to reverse, to force or to wake: no transition is under way."""
+
+    code = "PLP127"
+
+
 class MissedHook(LivePatchError):
     """The counter and the interpreter disagree about who is inside: an entry or an exit was not counted."""
 

@@ -236,7 +236,7 @@ def locate(module: ModuleType, qualname: str, old: CodeType) -> list[FunctionTyp
 
     Raises :class:`TargetNotFound` or :class:`CodeMismatch`.
     """
-    named = unwrap(_static_lookup(module, qualname))
+    named = unwrap(static_lookup(module, qualname))
     found = [f for f in named if same_code(f.__code__, old)]
     if not found:
         found = [f for f in walk([module]) if f.__code__.co_qualname == qualname and same_code(f.__code__, old)]
@@ -276,7 +276,7 @@ def same_code(live: CodeType, built: CodeType) -> bool:
     )
 
 
-def _static_lookup(module: ModuleType, qualname: str) -> Any:
+def static_lookup(module: ModuleType, qualname: str) -> Any:
     """What the dotted name leads to, without running descriptors; ``None`` where it leads nowhere."""
     thing: Any = module
     for name in qualname.split("."):
@@ -296,7 +296,7 @@ def _owner(module: ModuleType, qualname: str) -> type | None:
 
 
 def _class_named(module: ModuleType, qualname: str, where: str) -> type:
-    cls = _static_lookup(module, qualname)
+    cls = static_lookup(module, qualname)
     if not isinstance(cls, type):
         raise TargetNotFound(f"the module has no class {qualname}", where=where, advice=_REBUILD)
     return cls

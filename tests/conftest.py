@@ -41,7 +41,7 @@ def sit_anew(inside: threading.Event, leave: threading.Event) -> str:
 
 
 class Held:
-    """A transition that stays in ``drain`` because a thread sits in one of the patch's functions.
+    """A transition that stays in ``drain`` (or the like, in other modes) because a thread sits in one of the patch's functions.
 
     All targets have their trampolines meanwhile, so what the test calls is counted. :meth:`let_go` lets the thread
     leave; :meth:`finish` does that and waits for the outcome.
@@ -69,7 +69,7 @@ class Held:
         assert self.inside.wait(PATIENCE)
 
         def watch(event: pylivepatch.Event) -> None:
-            if event.patch == self.patch.name and event.kind == "drain":
+            if event.patch == self.patch.name and event.kind in ("drain", "move", "stopped"):
                 drained.set()
 
         def run() -> None:
@@ -153,6 +153,15 @@ def _clean_stack() -> Iterator[None]:
     for applied in reversed(pylivepatch.patches()):
         applied.unload(deep=True)
     assert pylivepatch.status() is None
+
+
+@pytest.fixture
+def forget_everything() -> Iterator[None]:
+    """For tests that leave what cannot be taken out: the functions go back by force when they are over."""
+    yield
+    for applied in reversed(pylivepatch.patches()):
+        applied.forced = False
+        applied.unload(deep=True)
 
 
 @pytest.fixture

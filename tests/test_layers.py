@@ -28,11 +28,14 @@ ALLOWED = {
     "prepare": {"transition", "compiled", "activeness", "ftrace", "commit", "patch", "errors"},
     "arrivals": set(),
     "journal": {"transition", "errors"},
+    "way": {"transition", "errors"},
+    "taints": {"events"},
+    "removable": {"prepare", "transition", "activeness", "errors"},
     "core": {"callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
-    | {"patchfile", "patch", "errors", "events"},
+    | {"way", "taints", "removable", "patchfile", "patch", "errors", "events"},
     "build": {"patch", "patchfile", "errors"},
-    "agent": {"core", "compiled", "patchfile", "patch", "errors", "events"},
-    "cli": {"agent", "build", "patchfile", "patch", "errors"},
+    "agent": {"core", "way", "taints", "compiled", "patchfile", "patch", "errors", "events"},
+    "cli": {"agent", "way", "build", "patchfile", "patch", "errors"},
 }
 
 
