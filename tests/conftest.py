@@ -41,7 +41,7 @@ def sit_anew(inside: threading.Event, leave: threading.Event) -> str:
 
 
 class Held:
-    """A transition that stays in ``drain`` (or the like, in other modes) because a thread sits in one of the patch's functions.
+    """A transition that stays in ``drain``, or what other modes have, as a thread sits in one of the patch's functions.
 
     All targets have their trampolines meanwhile, so what the test calls is counted. :meth:`let_go` lets the thread
     leave; :meth:`finish` does that and waits for the outcome.

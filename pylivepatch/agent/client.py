@@ -53,7 +53,7 @@ class Client:
         return found
 
     def status(self) -> dict[str, Any]:
-        """``transition`` under way or ``None``, ``work`` that the agent is at, and how the ``last`` ended."""
+        """``transition`` under way or ``None``, ``work`` that the agent is at, how the ``last`` ended, ``taints``."""
         return self._get("/status")
 
     def load(
@@ -61,10 +61,12 @@ class Client:
         patch: Patch | str | os.PathLike[str],
         *,
         timeout: float = 15.0,
-        deep: bool = False,
         on_event: OnEvent | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         """Compile a patch for the process and load it there. Returns the engine's report.
+
+        ``options`` are those of :func:`pylivepatch.load`: ``deep``, ``mode``, ``gate``, ``suspended``.
 
         ``on_event`` gets each event as a dict (``{"event": "drain", …}``) while it happens. Going away in the
         midst of it, by an exception of ``on_event`` or ``KeyboardInterrupt``, does not stop it.
@@ -75,19 +77,35 @@ class Client:
         :raises pylivepatch.errors.TransitionTimeout: it did not finish in time and was reversed
         """
         shipped = self._compile(patch)
-        body = {"patch": base64.b64encode(shipped).decode(), "timeout": timeout, "deep": deep}
+        body = {"patch": base64.b64encode(shipped).decode(), "timeout": timeout, **options}
         return self._stream("POST", "/patches", json.dumps(body), timeout, on_event)
 
     def unload(
-        self, name: str, *, timeout: float = 15.0, deep: bool = False, on_event: OnEvent | None = None
+        self, name: str, *, timeout: float = 15.0, on_event: OnEvent | None = None, **options: Any
     ) -> dict[str, Any]:
-        """Take a patch out again. Returns the engine's report.
+        """Take a patch out again. Returns the engine's report. ``options`` as for :meth:`load`.
 
         :raises pylivepatch.errors.NotApplied: there is no such patch
         :raises pylivepatch.errors.TransitionTimeout: it did not finish in time; the patch stays applied
         """
-        query = urlencode({"timeout": timeout, "deep": int(deep)})
+        query = urlencode({"timeout": timeout, **options})
         return self._stream("DELETE", f"/patches/{quote(name, safe='')}?{query}", None, timeout, on_event)
+
+    def reverse(self) -> dict[str, Any]:
+        """Have the transition under way taken back. Returns what it was.
+
+        :raises pylivepatch.errors.NoTransition: none is under way
+        """
+        return self._request_json("POST", "/status/reverse")
+
+    def force(self) -> dict[str, Any]:
+        """Have the transition under way switch now: see :func:`pylivepatch.force`. Raises as :meth:`reverse`."""
+        return self._request_json("POST", "/status/force")
+
+    def signal(self) -> list[str]:
+        """Wake who sleeps and holds the transition; returns whom. Raises as :meth:`reverse`."""
+        woken: list[str] = self._request_json("POST", "/status/signal")["woken"]
+        return woken
 
     def _compile(self, patch: Patch | str | os.PathLike[str]) -> bytes:
         from pylivepatch import compiled, patchfile
@@ -133,7 +151,10 @@ class Client:
             connection.close()
 
     def _get(self, target: str) -> dict[str, Any]:
-        with self._request("GET", target, None, ANSWER_TIMEOUT) as response:
+        return self._request_json("GET", target)
+
+    def _request_json(self, method: str, target: str) -> dict[str, Any]:
+        with self._request(method, target, "{}" if method == "POST" else None, ANSWER_TIMEOUT) as response:
             value = self._object(response.read())
         if response.status != 200:
             raise error_from(value.get("error"), self.path)

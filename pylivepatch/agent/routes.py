@@ -2,9 +2,10 @@
 
 =========================== ==================================================================
 ``GET /``                   the process: pid, Python, where it runs, since when
-``GET /status``             the transition under way, and how the last one ended
+``GET /status``             the transition under way, how the last one ended, the taints
+``POST /status/reverse``    have the transition under way taken back; ``force``, ``signal`` alike
 ``GET /patches``            the stack of applied patches, oldest first
-``POST /patches``           load; ``{"patch": base64, "timeout": 15.0, "deep": false}``
+``POST /patches``           load; ``{"patch": base64, "timeout": 15.0, "deep": false, …}``
 ``GET /patches/NAME``       one of them
 ``DELETE /patches/NAME``    unload; ``?timeout=15&deep=0``
 =========================== ==================================================================
@@ -17,7 +18,6 @@ plain one with the error's own status.
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import sys
 import time
@@ -25,11 +25,9 @@ from http import HTTPStatus
 from typing import Any
 
 from pylivepatch import errors
+from pylivepatch.agent import options
 from pylivepatch.agent.wire import BadRequest, Request
 from pylivepatch.agent.work import Engine, Work, Worker
-
-DEFAULT_TIMEOUT = 15.0
-_MAX_TIMEOUT = 86400.0
 
 
 class Routes:
@@ -51,6 +49,8 @@ class Routes:
             methods = {"GET": self._info}
         elif request.path == "/status":
             methods = {"GET": self._status}
+        elif request.path in ("/status/reverse", "/status/force", "/status/signal"):
+            methods = {"POST": self._ask}
         elif request.path == "/patches":
             methods = {"GET": self._patches, "POST": self._load}
         elif request.path.startswith("/patches/") and request.path != "/patches/":
@@ -59,7 +59,7 @@ class Routes:
             raise BadRequest(
                 HTTPStatus.NOT_FOUND,
                 f"there is no {request.path}",
-                "there are /, /status, /patches and /patches/NAME",
+                "there are /, /status, /status/reverse (and force, signal), /patches and /patches/NAME",
             )
         if request.method not in methods:
             allow = ", ".join(methods)
@@ -78,7 +78,16 @@ class Routes:
     def _status(self, _request: Request) -> tuple[HTTPStatus, Any]:
         current = self._worker.current
         work = {"action": current.action, "patch": current.patch} if current else None
-        return HTTPStatus.OK, {"transition": self._engine.status(), "work": work, "last": self._worker.last}
+        taints = [taint.as_dict() for taint in self._engine.taints()]
+        state = {"transition": self._engine.status(), "work": work, "last": self._worker.last, "taints": taints}
+        return HTTPStatus.OK, state
+
+    def _ask(self, request: Request) -> tuple[HTTPStatus, Any]:
+        what = request.path.rpartition("/")[2]
+        if what == "signal":
+            return HTTPStatus.OK, {"asked": what, "woken": self._engine.signal()}
+        status = self._engine.reverse() if what == "reverse" else self._engine.force()
+        return HTTPStatus.OK, {"asked": what, "transition": status}
 
     def _patches(self, _request: Request) -> tuple[HTTPStatus, Any]:
         return HTTPStatus.OK, {"patches": [patch.as_dict() for patch in self._engine.patches()]}
@@ -94,38 +103,17 @@ class Routes:
 
     def _load(self, request: Request) -> Work:
         body = request.json()
-        unknown = body.keys() - {"patch", "timeout", "deep"}
-        if unknown:
-            raise BadRequest(
-                HTTPStatus.BAD_REQUEST,
-                f"the body has {', '.join(sorted(unknown))}",
-                "it takes patch, timeout and deep",
-            )
-        patch, deep = body.get("patch"), body.get("deep", False)
+        chosen = options.from_json(body, but=("patch",))
+        patch = body.get("patch")
         if not isinstance(patch, str):
             raise BadRequest(
                 HTTPStatus.BAD_REQUEST, "the body has no patch", "patch is a compiled patch in base64"
             )
-        if not isinstance(deep, bool):
-            raise BadRequest(HTTPStatus.BAD_REQUEST, f"deep is true or false, not {deep!r}")
-        return self._worker.load(patch, timeout=_timeout(body.get("timeout", DEFAULT_TIMEOUT)), deep=deep)
+        return self._worker.load(patch, chosen)
 
     def _unload(self, request: Request) -> Work:
-        deep = request.query.get("deep", "0").lower()
-        if deep not in ("0", "1", "false", "true"):
-            raise BadRequest(HTTPStatus.BAD_REQUEST, f"deep is 0 or 1, not {deep[:40]!r}")
-        try:
-            timeout = float(request.query.get("timeout", DEFAULT_TIMEOUT))
-        except ValueError:
-            timeout = math.nan
         name = request.path.removeprefix("/patches/")
-        return self._worker.unload(name, timeout=_timeout(timeout), deep=deep in ("1", "true"))
-
-
-def _timeout(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MAX_TIMEOUT:
-        raise BadRequest(HTTPStatus.BAD_REQUEST, f"timeout is seconds, above 0 and up to {_MAX_TIMEOUT:.0f}")
-    return float(value)
+        return self._worker.unload(name, options.from_query(request.query))
 
 
 def info() -> dict[str, Any]:

@@ -336,12 +336,17 @@ def _at_exit() -> None:
 def _engine() -> Any:
     """The real engine: :mod:`pylivepatch.core`, with the reading of shipped patches beside it."""
     from pylivepatch import compiled, core
+    from pylivepatch.taints import taints as all_taints
 
     class CoreEngine:
         load = staticmethod(core.load)
         unload = staticmethod(core.unload)
         patches = staticmethod(core.patches)
         status = staticmethod(core.status)
+        reverse = staticmethod(core.reverse)
+        force = staticmethod(core.force)
+        signal = staticmethod(core.signal)
+        taints = staticmethod(all_taints)
         decode = staticmethod(compiled.CompiledPatch.from_bytes)
 
     return CoreEngine()

@@ -28,10 +28,14 @@ log = logging.getLogger("pylivepatch.agent")
 class Engine(Protocol):
     """What the agent needs of the engine: :mod:`pylivepatch.core`, and the reading of a shipped patch."""
 
-    def load(self, patch: Any, *, timeout: float, deep: bool) -> Any: ...
-    def unload(self, name: str, *, timeout: float, deep: bool) -> dict[str, Any]: ...
+    def load(self, patch: Any, **options: Any) -> Any: ...
+    def unload(self, name: str, **options: Any) -> dict[str, Any]: ...
     def patches(self) -> tuple[Any, ...]: ...
     def status(self) -> dict[str, Any] | None: ...
+    def taints(self) -> tuple[Any, ...]: ...
+    def reverse(self) -> dict[str, Any]: ...
+    def force(self) -> dict[str, Any]: ...
+    def signal(self) -> list[str]: ...
     def decode(self, data: bytes) -> Any:
         """Read what ``CompiledPatch.to_bytes`` gave. Raises ``WrongPython`` for code that cannot run here."""
 
@@ -64,8 +68,8 @@ class Worker:
         self.current: Work | None = None
         self.last: dict[str, Any] | None = None
 
-    def load(self, data: str, *, timeout: float, deep: bool) -> Work:
-        """Load a patch in the form that ``CompiledPatch.to_bytes`` gives, as base64."""
+    def load(self, data: str, options: Mapping[str, Any]) -> Work:
+        """Load a patch in the form that ``CompiledPatch.to_bytes`` gives, as base64. ``options`` of the engine's."""
 
         def run(work: Work) -> Mapping[str, Any]:
             try:
@@ -74,15 +78,13 @@ class Worker:
                 raise errors.AgentError(f"the patch is no base64: {error}") from None
             patch = self._engine.decode(shipped)
             work.patch = str(patch.name)
-            report: Mapping[str, Any] = self._engine.load(patch, timeout=timeout, deep=deep).report
+            report: Mapping[str, Any] = self._engine.load(patch, **options).report
             return report
 
         return self._start(Work("load", "", run))
 
-    def unload(self, name: str, *, timeout: float, deep: bool) -> Work:
-        return self._start(
-            Work("unload", name, lambda _work: self._engine.unload(name, timeout=timeout, deep=deep))
-        )
+    def unload(self, name: str, options: Mapping[str, Any]) -> Work:
+        return self._start(Work("unload", name, lambda _work: self._engine.unload(name, **options)))
 
     def _start(self, work: Work) -> Work:
         if self.current is not None:
@@ -127,6 +129,8 @@ _STATUS: tuple[tuple[type[BaseException], HTTPStatus], ...] = (
     (errors.PatchExists, HTTPStatus.CONFLICT),
     (errors.WrongPython, HTTPStatus.CONFLICT),
     (errors.NotRemovable, HTTPStatus.CONFLICT),
+    (errors.NoTransition, HTTPStatus.CONFLICT),
+    (errors.TransitionReversed, HTTPStatus.CONFLICT),
     (errors.EngineUnsupported, HTTPStatus.NOT_IMPLEMENTED),
     (errors.PrepareError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.CompileError, HTTPStatus.UNPROCESSABLE_ENTITY),

@@ -13,6 +13,7 @@ from pylivepatch.cli import demo as demo_command
 from pylivepatch.cli import info as info_command
 from pylivepatch.cli import process
 from pylivepatch.cli.output import Output
+from pylivepatch.way import DEFAULT_GATE, DEFAULT_TIMEOUT, LONGEST_GATE, MODES, SUSPENDED
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,13 +34,50 @@ def _target(function: Function) -> Function:
 
 
 def _transition(function: Function) -> Function:
-    deep = "Search the heap where functions cannot be found otherwise."
-    function = click.option("--deep", is_flag=True, help=deep)(function)
-    wait = "Seconds to wait for those inside old functions, before all is taken back."
-    limit = click.FloatRange(min=0, min_open=True, max=86400)
-    return click.option("--timeout", type=limit, default=15.0, show_default=True, metavar="S", help=wait)(
-        function
-    )
+    def no_gate(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            context.params["gate"] = None
+
+    seconds = click.FloatRange(min=0, min_open=True, max=86400)
+    options = [
+        click.option(
+            "--timeout",
+            type=seconds,
+            default=DEFAULT_TIMEOUT,
+            show_default=True,
+            metavar="S",
+            help="Seconds to wait for those inside old functions, before all is taken back.",
+        ),
+        click.option("--deep", is_flag=True, help="Search the heap where functions cannot be found otherwise."),
+        click.option(
+            "--mode",
+            type=click.Choice(MODES),
+            default=MODES[0],
+            show_default=True,
+            help="How to switch. per-task promises less: two tasks may run different versions for a while.",
+        ),
+        click.option(
+            "--gate",
+            type=click.FloatRange(min=0, min_open=True, max=LONGEST_GATE),
+            default=DEFAULT_GATE,
+            show_default=True,
+            metavar="S",
+            help="Longest wait of a new caller, a try, where functions are never idle.",
+        ),
+        click.option(
+            "--no-gate", is_flag=True, expose_value=False, callback=no_gate, help="Let no caller wait."
+        ),
+        click.option(
+            "--suspended",
+            type=click.Choice(SUSPENDED),
+            default=SUSPENDED[0],
+            show_default=True,
+            help="Whether suspended generators and coroutines hold it, or finish on the old code, which taints.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
@@ -87,9 +125,9 @@ def info(file: str, json: bool) -> None:
 @_target
 @_transition
 @_json
-def load(file: str, pid: int | None, socket: str | None, timeout: float, deep: bool, json: bool) -> None:
+def load(file: str, pid: int | None, socket: str | None, json: bool, **options: Any) -> None:
     """Load a patch file into a running process."""
-    process.load(Output(json=json), process.target(pid, socket), file, timeout=timeout, deep=deep)
+    process.load(Output(json=json), process.target(pid, socket), file, **options)
 
 
 @app.command()
@@ -97,9 +135,9 @@ def load(file: str, pid: int | None, socket: str | None, timeout: float, deep: b
 @_target
 @_transition
 @_json
-def unload(name: str, pid: int | None, socket: str | None, timeout: float, deep: bool, json: bool) -> None:
+def unload(name: str, pid: int | None, socket: str | None, json: bool, **options: Any) -> None:
     """Take a patch out of a running process again."""
-    process.unload(Output(json=json), process.target(pid, socket), name, timeout=timeout, deep=deep)
+    process.unload(Output(json=json), process.target(pid, socket), name, **options)
 
 
 @app.command("list")
@@ -119,6 +157,34 @@ def list_(pid: int | None, socket: str | None, json: bool) -> None:
 def status(pid: int | None, socket: str | None, json: bool) -> None:
     """Show the transition under way in a process: its stage, its counter, who holds it."""
     process.status(Output(json=json), process.target(pid, socket))
+
+
+@app.command()
+@_target
+@_json
+def reverse(pid: int | None, socket: str | None, json: bool) -> None:
+    """Have the transition under way taken back."""
+    process.ask(Output(json=json), process.target(pid, socket), "reverse")
+
+
+@app.command()
+@_target
+@_json
+def force(pid: int | None, socket: str | None, json: bool) -> None:
+    """Have the transition under way switch now, whoever is inside.
+
+    Those inside finish on the old functions beside the new ones. The process is tainted, and a patch that was forced in
+    cannot be taken out.
+    """
+    process.ask(Output(json=json), process.target(pid, socket), "force")
+
+
+@app.command()
+@_target
+@_json
+def signal(pid: int | None, socket: str | None, json: bool) -> None:
+    """Wake those who sleep and hold the transition under way, where Python can wake them."""
+    process.ask(Output(json=json), process.target(pid, socket), "signal")
 
 
 @app.command(context_settings=_PASS_THROUGH, options_metavar="[--json]")

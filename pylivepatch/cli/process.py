@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from pylivepatch.cli.progress import Progress
 from pylivepatch.errors import LivePatchError
 
 INTERRUPTED = 130
+_REVERSED = ("PLP120", "PLP125")
+_ENDS_WITHIN = 10.0  # seconds that an asked transition is given to end
 
 
 def target(pid: int | None, socket: str | None) -> Client:
@@ -25,20 +28,20 @@ def target(pid: int | None, socket: str | None) -> Client:
     return Client(pid, path=socket)
 
 
-def load(out: Output, client: Client, file: str, *, timeout: float, deep: bool) -> None:
+def load(out: Output, client: Client, file: str, *, timeout: float, **options: Any) -> None:
     """Load a patch file, show its stages, say how it went."""
 
     def work(on_event: OnEvent) -> dict[str, Any]:
-        return client.load(file, timeout=timeout, deep=deep, on_event=on_event)
+        return client.load(file, timeout=timeout, on_event=on_event, **options)
 
     _switch(out, client, "load", file, timeout, work)
 
 
-def unload(out: Output, client: Client, name: str, *, timeout: float, deep: bool) -> None:
+def unload(out: Output, client: Client, name: str, *, timeout: float, **options: Any) -> None:
     """Unload a patch, show the stages, say how it went."""
 
     def work(on_event: OnEvent) -> dict[str, Any]:
-        return client.unload(name, timeout=timeout, deep=deep, on_event=on_event)
+        return client.unload(name, timeout=timeout, on_event=on_event, **options)
 
     _switch(out, client, "unload", name, timeout, work)
 
@@ -98,6 +101,13 @@ def tell_report(out: Output, report: Mapping[str, Any]) -> None:
     out.table("", ["stage", "took"], [[name, seconds(float(took))] for name, took in stages.items()])
     if (hold := report.get("longest_hold")) is not None:
         out.say(f"Longest moment that anyone stood: {seconds(float(hold))}")
+    if stood := report.get("stood"):
+        out.say(f"The machine stood for {', then '.join(map(seconds, stood))}")
+    if report.get("forced"):
+        out.say("Forced: old functions may still be executing. The process is tainted from now on.")
+    if allowed := report.get("allowed"):
+        out.say("Suspended in old code, and let finish on it (the process is tainted):")
+        out.console.print(holders(allowed))
     gate = report.get("gate") or {}
     if gate.get("waits"):
         waits, longest = int(gate["waits"]), seconds(float(gate.get("longest_wait") or 0))
@@ -121,7 +131,10 @@ def _patch_row(patch: Mapping[str, Any]) -> list[str]:
     changes = [*(patch.get("functions") or []), *(patch.get("attributes") or [])]
     changes += [f"{name} (waits for its import)" for name in patch.get("waiting") or []]
     changes += [f"{name} (failed: {why})" for name, why in (patch.get("failed") or {}).items()]
-    return [str(patch.get("name")), since, "\n".join(changes), str(patch.get("description") or "")]
+    gone = patch.get("overridden") or []
+    changes = [f"{name} (NOT IN FORCE: something replaced it since)" if name in gone else name for name in changes]
+    marks = [mark for mark in ("forced", "tainted") if patch.get(mark)]
+    return ["\n".join([str(patch.get("name")), *marks]), since, "\n".join(changes), str(patch.get("description") or "")]
 
 
 def list_agents(out: Output) -> None:
@@ -169,9 +182,39 @@ def status(out: Output, client: Client) -> None:
     else:
         out.say("no transition is under way")
     if last:
-        how = (
-            "complete"
-            if "result" in last
-            else f"refused: {last['error'].get('code')} {last['error'].get('message')}"
-        )
-        out.say(f"last: {last['action']} of {last['patch']}: {how}")
+        out.say(f"last: {last['action']} of {last['patch'] or 'a patch'}: {_how_it_ended(last)}")
+    for taint in state.get("taints") or []:
+        when = datetime.datetime.fromtimestamp(float(taint["time"])).strftime("%Y-%m-%d %H:%M:%S")
+        out.say(f"tainted: {taint['reason']}, {taint['action']} of {taint['patch']}, {when}")
+
+
+def _how_it_ended(last: Mapping[str, Any]) -> str:
+    if "result" in last:
+        return "complete"
+    code, message = last["error"].get("code"), last["error"].get("message")
+    return f"{'reversed' if code in _REVERSED else 'refused'}: {code} {message}"
+
+
+def ask(out: Output, client: Client, what: str) -> None:
+    """Ask the transition under way to be reversed, forced or signalled, and say what came of it."""
+    if what == "signal":
+        woken = client.signal()
+        out.object({"pid": client.pid or client.info().get("pid"), "asked": what, "woken": woken})
+        out.say(f"woken: {', '.join(woken)}" if woken else "nobody sleeps where Python can wake them")
+        return
+    asked = client.reverse() if what == "reverse" else client.force()
+    transition = asked.get("transition") or {}
+    begun = time.monotonic()
+    while (state := client.status()).get("transition") and time.monotonic() - begun < _ENDS_WITHIN:
+        time.sleep(0.05)
+    out.object({"pid": client.pid or client.info().get("pid"), **asked, "last": state.get("last")})
+    name = f"the {transition.get('action')} of {transition.get('patch')}"
+    if state.get("transition"):
+        out.say(f"{name} was asked to {what}, and has not ended yet: `pylivepatch status` tells when it has")
+    else:
+        out.say(f"{name} was asked to {what}. {_outcome(state)}")
+
+
+def _outcome(state: Mapping[str, Any]) -> str:
+    last = state.get("last")
+    return f"It ended: {_how_it_ended(last)}" if last else "It has ended."

@@ -82,13 +82,16 @@ def stop_look_and_switch(
     actions = {False: go, True: ()}
     executed = map(id, map(attrgetter("f_code"), every_frame(objects)))
     look = map(any, [map(wanted.__contains__, executed)])
-    exhaust(
-        chain(
-            map(times.append, starmap(time.perf_counter, [()])),
-            map(objects.extend, starmap(gc.get_objects, [()])),
-            map(busy.append, look),
-            map(call, chain.from_iterable(map(actions.__getitem__, busy))),
-            map(times.append, starmap(time.perf_counter, [()])),
+    try:
+        exhaust(
+            chain(
+                map(times.append, starmap(time.perf_counter, [()])),
+                map(objects.extend, starmap(gc.get_objects, [()])),
+                map(busy.append, look),
+                map(call, chain.from_iterable(map(actions.__getitem__, busy))),
+                map(times.append, starmap(time.perf_counter, [()])),
+            )
         )
-    )
+    finally:
+        objects.clear()  # it holds itself, and with it everything that there was
     return not busy[0]

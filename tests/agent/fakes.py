@@ -27,7 +27,7 @@ class FakeEngine:
     def decode(self, data: bytes) -> Any:
         return SimpleNamespace(name=data.decode())
 
-    def load(self, patch: Any, *, timeout: float, deep: bool) -> Any:
+    def load(self, patch: Any, **options: Any) -> Any:
         if patch.name == "refused":
             raise errors.CodeMismatch("the live code differs", where="m:f", advice="build it anew")
         if patch.name == "broken":
@@ -37,17 +37,17 @@ class FakeEngine:
         assert self.go.wait(30)
         if patch.name == "late":
             raise errors.TransitionTimeout("too late", holders=[{"kind": "thread", "name": "t"}])
-        report = {"patch": patch.name, "action": "load", "timeout": timeout, "deep": deep}
+        report = {"patch": patch.name, "action": "load", **options}
         applied = SimpleNamespace(name=patch.name, report=report, as_dict=lambda: {"name": patch.name})
         self.stack.append(applied)
         self.finished.set()
         return applied
 
-    def unload(self, name: str, *, timeout: float, deep: bool) -> dict[str, Any]:
+    def unload(self, name: str, **options: Any) -> dict[str, Any]:
         for applied in self.stack:
             if applied.name == name:
                 self.stack.remove(applied)
-                return {"patch": name, "action": "unload", "timeout": timeout, "deep": deep}
+                return {"patch": name, "action": "unload", **options}
         raise errors.NotApplied(f"no {name}")
 
     def patches(self) -> tuple[Any, ...]:
@@ -55,6 +55,18 @@ class FakeEngine:
 
     def status(self) -> dict[str, Any] | None:
         return None
+
+    def taints(self) -> tuple[Any, ...]:
+        return ()
+
+    def reverse(self) -> dict[str, Any]:
+        raise errors.NoTransition("none")
+
+    def force(self) -> dict[str, Any]:
+        return {"patch": "fix"}
+
+    def signal(self) -> list[str]:
+        return ["a loop"]
 
 
 class Served:

@@ -44,7 +44,12 @@ def test_curl_gets_an_answer(served: Served) -> None:
         check=True,
         timeout=30,
     )
-    assert json.loads(done.stdout) == {"transition": None, "work": None, "last": None}
+    assert json.loads(done.stdout) == {
+            "transition": None,
+            "work": None,
+            "last": None,
+            "taints": [],
+        }
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
@@ -229,6 +234,18 @@ def test_a_client_that_asks_first_is_told_to_go_on(served: Served) -> None:
         ("DELETE", "/patches/fix?timeout=soon", None, 400),
         ("DELETE", "/patches/fix?timeout=-1", None, 400),
         ("DELETE", "/patches/fix?deep=maybe", None, 400),
+        ("POST", "/patches", {"patch": "", "mode": "fast"}, 400),
+        ("POST", "/patches", {"patch": "", "gate": "wide"}, 400),
+        ("POST", "/patches", {"patch": "", "gate": 0}, 400),
+        ("POST", "/patches", {"patch": "", "gate": 99}, 400),
+        ("POST", "/patches", {"patch": "", "suspended": True}, 400),
+        ("POST", "/patches", {"patch": "", "suspended": "allow", "mode": "per-task"}, 400),
+        ("DELETE", "/patches/fix?mode=fast", None, 400),
+        ("DELETE", "/patches/fix?gate=wide", None, 400),
+        ("DELETE", "/patches/fix?patch=fix", None, 400),
+        ("GET", "/status/reverse", None, 405),
+        ("POST", "/status/undo", {}, 404),
+        ("POST", "/status/reverse", {}, 409),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(
@@ -236,6 +253,20 @@ def test_a_request_that_makes_no_sense_is_refused(
 ) -> None:
     assert served.request(method, path, data)[0] == status
     assert served.request("GET", "/status")[0] == 200
+
+
+def test_what_the_user_chose_reaches_the_engine(served: Served) -> None:
+    chosen = {"mode": "per-task", "gate": None, "suspended": "hold"}
+    _, lines = served.request("POST", "/patches", body("fix", **chosen))
+    assert lines[-1]["result"] == {"patch": "fix", "action": "load", **chosen}
+    _, lines = served.request("DELETE", "/patches/fix?mode=stop-machine&gate=none&suspended=hold")
+    assert lines[-1]["result"]["gate"] is None
+    assert lines[-1]["result"]["mode"] == "stop-machine"
+
+
+def test_a_transition_is_forced_and_signalled(served: Served) -> None:
+    assert served.request("POST", "/status/force", {})[1] == [{"asked": "force", "transition": {"patch": "fix"}}]
+    assert served.request("POST", "/status/signal")[1] == [{"asked": "signal", "woken": ["a loop"]}]
 
 
 def test_405_says_what_is_allowed(served: Served) -> None:

@@ -197,6 +197,62 @@ def test_an_interrupted_load_says_what_becomes_of_it(shell: Shell, target: Targe
     target.ask("leave.set()")
 
 
+def held_load(shell: Shell, target: Target, *options: str) -> subprocess.Popen[str]:
+    """A load that waits for a thread inside ``hold``."""
+    shell.build()
+    target.ask("occupy()")
+    process = subprocess.Popen(
+        shell.command("load", "fix.plp", "--pid", target.pid, "--timeout", "60", *options),
+        cwd=shell.folder,
+        env={**shell.environment, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "held by" in line:
+            break
+    return process
+
+
+def test_a_load_is_reversed_from_outside(shell: Shell, target: Target) -> None:
+    loading = held_load(shell, target)
+    done = shell("reverse", "--pid", target.pid)
+    assert done.status == 0
+    assert "the load of fix was asked to reverse. It ended: reversed: PLP125" in done.out
+    _, err = loading.communicate(timeout=30)
+    assert (loading.returncode, "PLP125" in err) == (1, True)
+    assert target.ask("price(2)") == 180
+    again = shell("reverse", "--pid", target.pid)
+    assert (again.status, "PLP127" in again.err) == (1, True)
+    target.ask("leave.set()")
+
+
+def test_a_forced_load_says_so_wherever_one_looks(shell: Shell, target: Target) -> None:
+    loading = held_load(shell, target, "--no-gate")
+    assert shell("signal", "--pid", target.pid).status == 0
+    assert shell("force", "--pid", target.pid, "--json").json["asked"] == "force"
+    out, _ = loading.communicate(timeout=30)
+    assert loading.returncode == 0
+    assert "tainted" in out
+    assert "forced" in shell("list", "--pid", target.pid).out
+    assert "tainted: forced, load of fix" in shell("status", "--pid", target.pid).out
+    refused = shell("unload", "fix", "--pid", target.pid)
+    assert (refused.status, "PLP122" in refused.err) == (1, True)
+    target.ask("leave.set()")
+
+
+def test_the_mode_is_chosen(shell: Shell, target: Target) -> None:
+    shell.build()
+    done = shell("load", "fix.plp", "--pid", target.pid, "--mode", "stop-machine")
+    assert done.status == 0
+    assert "The machine stood for" in done.out
+    assert shell("unload", "fix", "--pid", target.pid, "--mode", "per-task").status == 0
+    wrong = shell("load", "fix.plp", "--pid", target.pid, "--mode", "per-task", "--suspended", "allow")
+    assert (wrong.status, "not for mode per-task" in wrong.err) == (1, True)
+
+
 def test_a_terminal_sees_the_result(shell: Shell, target: Target) -> None:
     """The live display is cleared away; what it leaves is the report."""
     shell.build()
