@@ -11,7 +11,7 @@ import pytest
 
 import pylivepatch
 from pylivepatch import Patch
-from pylivepatch.errors import NotRemovable, NoTransition, TransitionReversed
+from pylivepatch.errors import NoTransition, NotRemovable, TransitionReversed
 
 
 def old() -> str:
