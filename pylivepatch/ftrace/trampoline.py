@@ -25,7 +25,8 @@ Invariants:
 
 * A call is counted exactly if it passed the entry hook, and un-counted exactly once. The hooks are covered by no
   exception table entry, so what is raised at RESUME (``KeyboardInterrupt``, a ``throw()`` into a generator that was
-  never started) meets no exit hook, and what is raised in an exit hook (after ``commit``) meets no second one.
+  never started) meets no exit hook, and what is raised in an exit hook (after ``commit``) meets no second one. Nor
+  does what is raised at the return behind it, by a trace function that is told of it.
 * In a generator the entry hook runs at the first resumption; a generator made before the switch and started after
   it is a late entry. From then on it is counted until it returns, raises, is closed or collected. CPython closes a
   generator without running it where only its own StopIteration handler covers the ``yield``; it knows this from
@@ -188,11 +189,14 @@ class _Builder:
         preamble, body = self.ops[: start + 1], self.ops[start + 1 :]
         self._keep_generator_running_on_close(body)
         handler, handler_ops = self._exception_exit()
+        returns = [op for op in body if op.name in RETURNS]
         for op in body:
-            op.handler = op.handler or handler
+            op.handler = op.handler or (None if op in returns else handler)
+        if all(op.handler is not handler for op in body):
+            handler_ops = []  # there is nothing but a return
         late = self._late_entry()
-        tail = [*handler_ops, *late, *self._uncounted_stop_iteration(preamble)]
-        for op in [op for op in body if op.name in RETURNS]:
+        tail = [*handler_ops, *late, *self._uncounted_stop_iteration(preamble, returns)]
+        for op in returns:
             insert_before(body, op, hooks.inline("leave", self.constant, op))
         # After the exit hooks: a body may begin with its return, and the entry hook must go on to the hook before it.
         entry = hooks.inline(hooks.entry_hook(self.original), self.constant, body[0], late[0])
@@ -231,12 +235,15 @@ class _Builder:
         count += bool(c.co_flags & inspect.CO_VARARGS) + bool(c.co_flags & inspect.CO_VARKEYWORDS)
         return [name in c.co_cellvars for name in c.co_varnames[:count]]
 
-    def _uncounted_stop_iteration(self, preamble: list[Op]) -> list[Op]:
-        """What is thrown into a generator before its entry hook ran meets a copy of CPython's own handler."""
+    def _uncounted_stop_iteration(self, preamble: list[Op], returns: list[Op]) -> list[Op]:
+        """What is raised in a generator before its entry hook ran (``throw()``), or behind an exit hook (by a trace
+        function that is told of the return), meets a copy of CPython's own handler."""
         covered = [op for op in preamble if op.handler is not None]
         if not covered:
             return []
         assert covered[0].handler is not None
+        target = covered[0].handler.target
+        covered += [op for op in returns if op.handler is not None and op.handler.target is target]
         first = self.ops.index(covered[0].handler.target)
         copy: list[Op] = []
         for op in self.ops[first:]:

@@ -10,7 +10,8 @@ the trampoline's (the *image* of the body), and requires that
   following it with several values of the counter (:mod:`pylivepatch.ftrace.follow`), not by how it looks;
 * no counting hook has a line, or is covered by a handler of the body;
 * every instruction that the original's exception table covers is covered in the same way (same handler, depth, lasti),
-  every other one of the body by the exit handler at depth 0, which counts and raises again;
+  every other one of the body by the exit handler at depth 0, which counts and raises again; a return, which has been
+  counted, by no handler that comes to count once more;
 * a late entry does what the same statement in Python does, with every parameter in order;
 * there is no instruction besides; names, flags, arguments and variables are the original's, and the stack is deep
   enough for what was added.
@@ -182,7 +183,7 @@ class _Comparison:
             if target is not None:
                 arrivals.add((self.new.target(at), target))
             before, after = self.old.covers[i], self.new.covers[at]
-            if before is not None and after is not None and i > self.resume:
+            if before is not None and after is not None and i > self.resume and not self._is_counted_return(i):
                 arrivals.add((after.target, before.target))
         for start, index in arrivals:
             if start is None:
@@ -296,7 +297,7 @@ class _Comparison:
 
     def _check_places(self) -> None:
         """No hook has a line, and none is covered; those of the exit handler are its own affair."""
-        (handler, _, _) = next(iter(self.exits))
+        handler = next((cover.target for cover in self.exits), len(self.new.instructions))
         for start, end in self.hooks.items():
             for i in range(start, end):
                 instr = self.new.instructions[i]
@@ -313,17 +314,24 @@ class _Comparison:
             if before is not None:
                 if after is None or before[1:] != after[1:]:
                     raise Problem(f"the handler of {offset} has another depth")
-                if i <= self.resume:
+                if i <= self.resume or self._is_counted_return(i):
                     self._check_copy(before.target, after.target)
+            elif self._is_counted_return(i):
+                if after is not None:
+                    raise Problem(f"the return at {offset} is covered by a handler")
             elif counted and i > self.resume:
                 if after is None or after[1:] != (0, True):
                     raise Problem(f"the exit handler does not cover {offset} at depth 0")
                 exits.add(after)
             elif after is not None:
                 raise Problem(f"the instruction at {offset} is covered by a handler")
-        if counted and len(exits) != 1:
+        if len(exits) > 1:
             raise Problem("there is no one exit handler")
         self.exits = exits
+
+    def _is_counted_return(self, index: int) -> bool:
+        """Whether an exit hook stands before this instruction of the original: what it raises was counted."""
+        return self.resume >= 0 and index > self.resume and self.old.instructions[index].opname in _RETURNS
 
     def _check_copy(self, old: int, new: int) -> None:
         """What is thrown into a generator before the entry hook ran meets a copy of its own handler, uncounted."""
@@ -342,6 +350,8 @@ class _Comparison:
 
     def _check_exit_handler(self) -> None:
         """It counts and raises again; and should the hook raise, the thread's exception state is restored."""
+        if not self.exits:  # nothing but a return, which cannot be left by an exception
+            return
         (start, _, _), new = next(iter(self.exits)), self.new.instructions
         end = next((i for i in range(start, len(new)) if new[i].opname == "RERAISE"), start)
         shape = [(i.opname, i.arg) for i in (new[start], *new[end : end + 4])]
