@@ -19,11 +19,12 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from types import CodeType
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from pylivepatch import errors
 from pylivepatch.errors import CompileError, LivePatchError, WrongPython
@@ -74,10 +75,17 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CompiledModule:
+    """What a target takes for one module.
+
+    ``prepared`` is one for the whole patch: the parts that ``prepare`` has made, by module, so that a module may import
+    a name that the same patch brings to another.
+    """
+
     name: str
     filename: str  # the co_filename of the new code
     source: bytes  # the new source, compressed, for tracebacks
     items: tuple[Item, ...]
+    prepared: WeakValueDictionary[str, Any] = field(default_factory=WeakValueDictionary, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,10 @@ class CompiledPatch:
     magic: bytes
     optimize: int
     modules: tuple[CompiledModule, ...]
+
+    def __post_init__(self) -> None:
+        shared: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        object.__setattr__(self, "modules", tuple(replace(module, prepared=shared) for module in self.modules))
 
     def to_bytes(self) -> bytes:
         head = {"name": self.name, "description": self.description}
@@ -170,7 +182,12 @@ def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch
         )
     check_requirement(patch.requires_python, patch.name)
     level = sys.flags.optimize if optimize is None else optimize
-    modules = tuple(_compile_module(patch.name, module, level) for module in patch.modules)
+    brought = {
+        (module.name, change.target)
+        for module, change in patch.changes()
+        if not isinstance(change, FunctionChange)
+    }
+    modules = tuple(_compile_module(patch.name, module, level, brought) for module in patch.modules)
     return CompiledPatch(patch.name, patch.description, importlib.util.MAGIC_NUMBER, level, modules)
 
 
@@ -226,7 +243,9 @@ def main() -> None:
 # --- one module ---------------------------------------------------------------------------------------------
 
 
-def _compile_module(patch: str, module: ModulePatch, optimize: int) -> CompiledModule:
+def _compile_module(
+    patch: str, module: ModulePatch, optimize: int, brought: Collection[tuple[str, str]] = ()
+) -> CompiledModule:
     filename = f"<livepatch {patch}>/{module.path}"
     old = _compile(module.old_source, module.path, optimize)
     new = _compile(module.new_source, filename, optimize)
@@ -249,8 +268,22 @@ def _compile_module(patch: str, module: ModulePatch, optimize: int) -> CompiledM
             items.append(Item("value", change.target, marshal.dumps((change.owner, change.name, before, after))))
         elif isinstance(change, NewImport):
             statement = compile(change.statement, filename, "exec", dont_inherit=True, optimize=optimize)
-            items.append(Item("import", change.target, marshal.dumps((change.name, statement))))
+            origin = _origin(change.statement, module)
+            payload = change.name, statement, origin if origin in brought else None
+            items.append(Item("import", change.target, marshal.dumps(payload)))
     return CompiledModule(module.name, filename, zlib.compress(module.new_source.encode()), tuple(items))
+
+
+def _origin(statement: str, module: ModulePatch) -> tuple[str, str] | None:
+    """The module and the name in it that ``from module import name`` means, relative ones resolved."""
+    match ast.parse(statement).body:
+        case [ast.ImportFrom(module=name, names=[alias], level=level)]:
+            if not level:
+                return name or "", alias.name
+            package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
+            base = package.split(".")[: len(package.split(".")) - level + 1]
+            return ".".join([*base, *([name] if name else [])]), alias.name
+    return None
 
 
 def _compile(source: str, filename: str, optimize: int) -> CodeType:

@@ -8,12 +8,14 @@ whole patch.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import marshal
 import operator
 import sys
 import time
 import weakref
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -41,7 +43,7 @@ from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch
 ANNOTATIONS = "__annotate__" if sys.version_info >= (3, 14) else "__annotations__"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Part:
     """What a patch does to one module, ready to be switched and, later, to be switched back (``klp_object``).
 
@@ -59,6 +61,7 @@ class Part:
     source: tuple[str, bytes] | None = None  # file name of the new code, and the compressed source
     keep: list[Version] = field(default_factory=list)
     arriving: bool = False
+    prepared: MutableMapping[str, Any] = field(default_factory=dict)  # the parts of the same patch, by module
 
 
 def live_modules(name: str) -> list[ModuleType]:
@@ -102,6 +105,8 @@ def prepare_module(compiled: CompiledModule, module: ModuleType, *, arriving: bo
     ``arriving`` says that the module has just been imported, so that it may have copied values that the patch set.
     """
     part = Part(compiled.name, [module], source=(compiled.filename, compiled.source), arriving=arriving)
+    part.prepared = compiled.prepared
+    part.prepared[module.__name__] = part
     scratch: dict[str, Any] = {}
     for item in compiled.items:
         where = f"{module.__name__}:{item.target}"
@@ -201,10 +206,30 @@ def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
 
 
 def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
-    name, statement = marshal.loads(item.payload)
-    exec(statement, vars(module), scratch)
+    name, statement, origin = marshal.loads(item.payload)
+    if origin is not None and not part.arriving:
+        scratch[name] = _brought(part, origin[0], origin[1], where)
+    else:  # where the module arrives, the patch is applied, and the name is there
+        exec(statement, vars(module), scratch)
     if vars(module).get(name, MISSING) is not scratch[name]:
         _bind(part, vars(module), name, scratch[name], where)
+
+
+def _brought(part: Part, source: str, name: str, where: str) -> Any:
+    """What the same patch is about to bind as ``name`` in the module ``source``, which is prepared already."""
+    was_there = source in sys.modules
+    origin = importlib.import_module(source)
+    sibling = part.prepared.get(source)
+    if sibling is not None and sibling.modules[0] is origin:
+        for attribute in sibling.attributes:
+            if attribute.owner is vars(origin) and attribute.name == name:
+                return attribute.new
+    raise PrepareError(
+        f"{name} comes with this patch to {source}, which "
+        + ("is not prepared yet" if was_there else "was not imported until just now"),
+        where=where,
+        advice="build the patch again" if was_there else "load the patch again; nothing was changed",
+    )
 
 
 _LOADERS = {"function": _load_function, "new": _load_new, "value": _load_value, "import": _load_import}

@@ -8,6 +8,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.definitions import compare_scope
 from pylivepatch.build.findings import Finding, Report
+from pylivepatch.build.order import order_modules
 from pylivepatch.build.same import same_tree
 from pylivepatch.build.source import Source, decode
 from pylivepatch.build.tree import File, is_text_only
@@ -57,7 +58,7 @@ def compare_trees(
             context.new.source.text,
             tuple(sorted(context.changes, key=_line)),
         )
-        for context in contexts.values()
+        for context in map(contexts.__getitem__, order_modules(contexts))
         if context.changes
     )
     findings = [finding for context in contexts.values() for finding in context.report.findings]

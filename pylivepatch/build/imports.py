@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
-from pylivepatch.build.names import absolute_module, import_target
+from pylivepatch.build.names import import_target
 from pylivepatch.build.scope import Item, import_text
 from pylivepatch.patch import NewImport
 
@@ -145,31 +143,9 @@ def _compare_name(context: Context, name: str, old: list[Item], new: list[Item])
                 "import it unconditionally, or in the function that needs it",
                 new_line=item.line,
             )
-        elif _is_new_name(context, item):
-            report.refused(
-                codes.IMPORT_OF_NEW_NAME,
-                name,
-                f"`{import_text(item)}` imports a name that only the new version of that module has, so "
-                f"the import "
-                "fails until the patch is switched",
-                "import the module (`from package import module`) and use the name as its attribute, or "
-                "import it in the "
-                "function that needs it",
-                new_line=item.line,
-            )
         else:
             context.changes.append(NewImport(name, item.line, import_text(item)))
             report.applied(codes.IMPORT_NEW, name, f"new: {import_text(item)}", new_line=item.line)
-
-
-def _is_new_name(context: Context, item: Item) -> bool:
-    if not isinstance(item.node, ast.ImportFrom) or item.alias is None:
-        return False
-    module = absolute_module(item.node, context.new.source.package)
-    old, new = context.world.old.modules.get(module), context.world.new.modules.get(module)
-    if old is None or new is None or f"{module}.{item.alias.name}" in context.world.old.modules:
-        return False
-    return item.alias.name in new.names.bound and item.alias.name not in old.names.bound
 
 
 def _removed(context: Context, item: Item) -> None:
