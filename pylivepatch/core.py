@@ -411,7 +411,7 @@ def _switch(
         modules,
     )
     begun = len(undertaking.ending)
-    record = partial(_record, applied, parts, swaps, forward=forward)
+    record = partial(_record, applied, parts, transition, forward=forward)
     undertaking.ending.append(partial(_settle, applied, transition, record))
     undertaking.transition = transition
     try:
@@ -448,11 +448,15 @@ def _leaving(swap: Swap) -> Swap:
     return swap
 
 
-def _record(applied: Applied, parts: list[Part], swaps: list[Swap], *, forward: bool) -> None:
+def _record(applied: Applied, parts: list[Part], transition: Transition, *, forward: bool) -> None:
     """Put it on the stack, or take it off. May be repeated."""
-    pairs = zip((switch for part in parts for switch in part.switches), swaps, strict=False)
+    pairs = zip((switch for part in parts for switch in part.switches), transition.swaps, strict=False)
     for switch, swap in pairs:
         switch.remember(swap)
+    for attribute, found in transition.overwritten():
+        events.log.warning("%s: %s was changed in the last moment: %r", applied.name, attribute.label, found)
+        for part in parts:  # the way back gives it what it had, not what it had when the patch was prepared
+            part.attributes = [replace(a, old=found) if a is attribute else a for a in part.attributes]
     if forward:
         for part in parts:
             if part.source is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from types import CodeType, FunctionType, TracebackType
 from typing import Any
 from weakref import ref
@@ -124,18 +125,22 @@ class AsyncDelegate(list[Any]):
         return self
 
     async def __anext__(self) -> AsyncDelegate:
-        resume, self._resume = self._resume, self._generator.__anext__
-        self[0] = await resume()
+        # No variable holds what is awaited: an exception that was thrown would keep this frame, and this frame it.
+        self[0] = await self._take()()
         return self
+
+    def _take(self) -> Callable[[], Any]:
+        resume, self._resume = self._resume, self._generator.__anext__
+        return resume
 
     def __enter__(self) -> AsyncDelegate:
         return self
 
     def __call__(self, sent: Any) -> None:
-        self._resume = lambda: self._generator.asend(sent)
+        self._resume = partial(self._generator.asend, sent)  # a closure would be a cycle, which keeps the code
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         if error is None:
             return False
-        self._resume = lambda: self._generator.athrow(error)
+        self._resume = partial(self._generator.athrow, error)
         return True
