@@ -38,7 +38,7 @@ from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.keeper import keeper
 from pylivepatch.ftrace.trampoline import Path, Template
 from pylivepatch.patch import Replacement
-from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch
+from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch, alike
 
 ANNOTATIONS = "__annotate__" if sys.version_info >= (3, 14) else "__annotations__"
 
@@ -118,7 +118,7 @@ def prepare_module(compiled: CompiledModule, module: ModuleType, *, arriving: bo
             raise PrepareError(
                 f"preparing the new version failed: {type(error).__name__}: {error}",
                 where=where,
-                advice="the expression or import must work in the live process; nothing was changed",
+                advice="the expression or import must work in the live process; nothing was switched",
             ) from error
         time.sleep(0)  # marshal.loads is one C call a function; let others run between two
     return part
@@ -177,8 +177,8 @@ def _check_value(module: ModuleType, item: Item, where: str, arriving: bool) -> 
     expected = MISSING if before is None else eval(before, vars(module), {})
     if live is MISSING and expected is not MISSING:
         raise TargetNotFound(f"{item.target} is not there; the old source sets it", where=where, advice=_REBUILD)
-    if live is not MISSING and (expected is MISSING or not _equal(live, expected)):
-        if arriving and expected is not MISSING and _equal(live, eval(after, vars(module), {})):
+    if live is not MISSING and (expected is MISSING or not alike(live, expected)):
+        if arriving and expected is not MISSING and alike(live, eval(after, vars(module), {})):
             return vars(module) if owner is None else owner, expected, key  # a copy of what the patch has set elsewhere
         raise DataMismatch(
             f"{item.target} is {_short(live)}, but the old source "
@@ -186,15 +186,25 @@ def _check_value(module: ModuleType, item: Item, where: str, arriving: bool) -> 
             where=where,
             advice="it was changed at run time; build the patch without this value, or set it back first",
         )
+    if owner is not None and live is MISSING:
+        _check_bases(owner, key, where)
     return vars(module) if owner is None else owner, live, key
 
 
-def _equal(live: Any, expected: Any) -> bool:
-    return type(live) is type(expected) and bool(live == expected)
+def _check_bases(owner: type, key: str, where: str) -> None:
+    """A new class attribute must not hide a property of a base, through which instances get what they set."""
+    for base in owner.__mro__[1:]:
+        if hasattr(type(vars(base).get(key)), "__set__"):
+            raise DataMismatch(
+                f"the base class {base.__qualname__} has a property {key}, which a new class attribute would hide",
+                where=where,
+                advice="build the patch without this attribute, or give it another name",
+            )
 
 
 def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
     owner, live, key = _check_value(module, item, where, part.arriving)
+    _check_bindable(owner, key, where, new=live is MISSING)
     value = eval(marshal.loads(item.payload)[3], vars(module), scratch)
     if owner is vars(module):
         scratch[key] = value
@@ -236,7 +246,27 @@ _LOADERS = {"function": _load_function, "new": _load_new, "value": _load_value, 
 _REBUILD = "build the patch against the version that this process runs"
 
 
+def _check_bindable(owner: Any, name: str, where: str, *, new: bool) -> None:
+    """A class must take the name in, and let it go again, without anybody having a say."""
+    if not isinstance(owner, type):
+        return
+    for meta in inspect.getmro(type(owner)):
+        if meta not in (type, object) and hasattr(type(vars(meta).get(name)), "__set__"):
+            raise UnswappableShape(
+                f"the metaclass {meta.__qualname__} has a descriptor named {name}, which would be called instead",
+                where=where,
+                advice="choose another name, or restart the process with the new version",
+            )
+    if new and name == "__new__":
+        raise UnswappableShape(
+            "a class that has got a __new__ cannot be made to forget it again: CPython goes on calling it",
+            where=where,
+            advice="do it in __init__, or in a function that makes the objects",
+        )
+
+
 def _bind(part: Part, owner: Any, name: str, value: Any, where: str) -> None:
+    _check_bindable(owner, name, where, new=(vars(owner) if isinstance(owner, type) else owner).get(name) is None)
     old = vars(owner).get(name, MISSING) if isinstance(owner, type) else owner.get(name, MISSING)
     part.attributes.append(Attribute(owner, name, old, value, where))
 
@@ -458,6 +488,12 @@ def prepare_replacement(replacement: Replacement) -> Part:
         where = f"{old.__module__}:{old.__qualname__}"
         if old is new:
             raise UnswappableShape("a function cannot replace itself", where=where, advice="give another function")
+        if "__class__" in new.__code__.co_freevars and "__class__" not in old.__code__.co_freevars:
+            raise UnswappableShape(
+                "the replacement uses super() or __class__ of its own class, and the function has none",
+                where=where,
+                advice="name the class instead: super(Class, self)",
+            )
         fits = new.__code__.co_freevars == old.__code__.co_freevars and _same_globals(old, new)
         # A copy: the replacement itself may be called by others, and their references are not ours.
         pair = make_pair(old.__code__, new.__code__.replace(co_name=new.__code__.co_name))
@@ -519,5 +555,8 @@ def _global_names(code: CodeType) -> set[str]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:
+        text = object.__repr__(value)
     return text if len(text) <= 60 else text[:57] + "..."

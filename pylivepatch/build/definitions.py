@@ -10,6 +10,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.functions import compare_function, is_overload, new_function
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
+from pylivepatch.build.instances import compare_instances
 from pylivepatch.build.names import Names
 from pylivepatch.build.same import describe_difference, same_tree, show
 from pylivepatch.build.scope import Item, items_of
@@ -436,4 +437,5 @@ def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> No
     shape = next((shape for shape in ("enum", "fields", "unknown") if shape in shapes), "plain")
     has_bases = any(not (isinstance(base, ast.Name) and base.id == "object") for base in after.bases)
     inner = context.inside(new.name, old_items, new_items, shape, has_bases or bool(after.keywords))
+    compare_instances(inner, before, after)
     compare_scope(inner, old_items, new_items)

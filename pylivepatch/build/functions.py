@@ -13,8 +13,9 @@ from types import CodeType
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context
+from pylivepatch.build.import_time import reaches_everything
 from pylivepatch.build.names import SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
-from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_constant, same_tree
+from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
 from pylivepatch.build.scope import FunctionNode, Item
 from pylivepatch.build.uses import Uses, annotations_of
 from pylivepatch.patch import FunctionChange, NewFunction
@@ -147,7 +148,8 @@ def _carry(
             new_line=new.line,
         )
         return
-    if body_changed and not _check_import_time_calls(context, new, old_code, new_code):
+    acts = body_changed or (defaults, kwdefaults) != (new_defaults, new_kwdefaults)
+    if acts and not reaches_everything(context, old, new, old_code, new_code):
         return
     context.changes.append(
         FunctionChange(
@@ -401,50 +403,3 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
     if context.owner and new.name in _IMPLICIT and not texts:
         texts.append(_IMPLICIT[new.name])  # what the class statement does by itself
     return tuple(texts)
-
-
-def _check_import_time_calls(context: Context, new: Item, old_code: CodeType, new_code: CodeType) -> bool:
-    """Whether the function's change reaches everything: what it gave at import stays as the old one made
-    it.
-    """
-    if context.owner:
-        return True
-    symbol, whole = context.symbol(new.name), True
-    for piece, place in context.world.callers(context.module, new.name):
-        if _same_outside_nested(old_code, new_code) and (piece.role == "decorator" or _gives_functions(new.function)):
-            continue  # the functions that it made are live instances, which follow
-        if piece.role in ("value", "decorator", "default", "base"):
-            whole = False
-            context.report.refused(
-                codes.MADE_AT_IMPORT,
-                symbol,
-                f"the changed function was called while modules were imported, and what it gave stays as "
-                f"the old one "
-                f"made it: {place}",
-                "change the place that uses the result, so that it calls a new function",
-                new_line=new.line,
-            )
-        else:
-            context.report.note(
-                codes.RAN_AT_IMPORT,
-                symbol,
-                f"the function also ran while modules were imported; that is not done again: {place}",
-                new_line=new.line,
-            )
-    return whole
-
-
-def _same_outside_nested(old: CodeType, new: CodeType) -> bool:
-    def flat(code: CodeType) -> tuple[object, ...]:
-        return tuple(const.co_qualname if isinstance(const, CodeType) else const for const in code.co_consts)
-
-    return old.co_code == new.co_code and old.co_names == new.co_names and same_constant(flat(old), flat(new))
-
-
-def _gives_functions(outer: FunctionNode) -> bool:
-    """Whether ``outer`` only hands out the functions that it makes: it calls none, and passes none on."""
-    own = {n.name for n in ast.walk(outer) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)} - {outer.name}
-    handed = {id(n.value) for n in ast.walk(outer) if isinstance(n, ast.Return)}
-    handed |= {id(n.value) for n in ast.walk(outer) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
-    used = [n for n in ast.walk(outer) if (isinstance(n, ast.Name) and n.id in own) or isinstance(n, ast.Lambda)]
-    return all(id(node) in handed for node in used)

@@ -205,6 +205,30 @@ class World:
                     break
         return found
 
+    def with_subclasses(self, module: str, name: str) -> list[tuple[str, str]]:
+        """The class ``name`` of ``module`` and all of the tree's module-level classes below it."""
+        found = [(module, name)]
+        for base in found:  # grows as it goes
+            for other, uses in self.new.modules.items():
+                for item in uses.items:
+                    if item.kind != "class" or (other, item.name) in found:
+                        continue
+                    bases = [self.new.resolve(other, uses.names.dotted(one)) for one in item.class_node.bases]
+                    if base in bases:
+                        found.append((other, item.name))
+        return found
+
+    def with_bases(self, module: str, name: str) -> list[tuple[str, str]]:
+        """The class ``name`` of ``module`` and all of the tree's module-level classes above it."""
+        found = [(module, name)]
+        for home, known in found:  # grows as it goes
+            uses = self.new.modules.get(home)
+            for item in uses.items if uses else ():
+                if item.kind == "class" and item.name == known and uses is not None:
+                    bases = [self.new.resolve(home, uses.names.dotted(one)) for one in item.class_node.bases]
+                    found += [base for base in bases if base[0] and base not in found]
+        return found
+
     def still_refers(self, module: str, name: str) -> Place | None:
         """Where the new version still means something by ``name`` of ``module``, so that its absence could
         matter.
