@@ -62,12 +62,15 @@ def read_attribute(owner: Any, name: str) -> Callable[[], Any]:
     return partial(getattr, owner, name, MISSING)
 
 
-def once(*steps: Iterable[Any], times: list[float]) -> Callable[[], None]:
+def once(*steps: Iterable[Any], times: list[float], plan: list[Iterable[Any]] | None = None) -> Callable[[], None]:
     """A C callable that runs ``steps`` in order, once, and notes its own beginning and end in ``times`` (seconds).
 
-    A second call does nothing: the iterators are used up.
+    A second call does nothing: the iterators are used up. ``plan`` is a list to put them into: emptied before the
+    first call, nothing is done, and nothing of the steps is kept.
     """
-    return partial(exhaust, chain(_note(times), *steps, _note(times)))
+    plan = [] if plan is None else plan
+    plan += [_note(times), *steps, _note(times)]
+    return partial(exhaust, chain.from_iterable(plan))
 
 
 def _note(times: list[float]) -> Iterator[None]:

@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from pylivepatch.activeness.functions import unwrap, walk
@@ -36,6 +36,7 @@ from pylivepatch.compiled import (
 from pylivepatch.errors import CodeMismatch, DataMismatch, PrepareError, TargetNotFound, UnswappableShape
 from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.keeper import keeper
+from pylivepatch.ftrace.late import change_places
 from pylivepatch.ftrace.trampoline import Path, Template
 from pylivepatch.patch import Replacement
 from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch, alike
@@ -70,6 +71,12 @@ def live_modules(name: str) -> list[ModuleType]:
     module = sys.modules.get(name)
     if isinstance(module, ModuleType):
         found.append(module)
+    elif module is not None:
+        raise TargetNotFound(
+            f"sys.modules has something else under this name: {_short(module)}",
+            where=name,
+            advice="patch the module that it stands for, by that one's name",
+        )
     main = sys.modules.get("__main__")
     if isinstance(main, ModuleType) and main not in found:
         spec = getattr(main, "__spec__", None)
@@ -386,6 +393,14 @@ def _switch(
             where=where,
             advice="objects made by the old one may be waiting to run; give the new one another name",
         )
+    moved = change_places(old, pair.new)
+    if moved:
+        raise UnswappableShape(
+            f"the parameters {', '.join(moved)} change places, and of a call that is under way at the switch it is not "
+            "known whether its arguments were passed by position or by name",
+            where=where,
+            advice="keep their order, or give the new function another name and change its callers",
+        )
     if new is not None or pair.new.co_freevars != old.co_freevars:
         return _kept(part, pair, live, where, owner=owner, new=new)
     switch = _tree(pair, (), (), old, pair.new, where, top=Switch(
@@ -468,6 +483,7 @@ def _class_cell(name: str, owner: type | None, where: str) -> CellType:
 def prepare_replacement(replacement: Replacement) -> Part:
     """The part for one pair of live functions. Raises a :class:`PrepareError`."""
     _check_accessors(replacement)
+    _check_layers(replacement)
     olds, news = unwrap(replacement.old), unwrap(replacement.new)
     label = getattr(replacement.old, "__qualname__", None) or repr(replacement.old)
     if not olds:
@@ -506,6 +522,35 @@ def prepare_replacement(replacement: Replacement) -> Part:
             if _differ(before, after):
                 part.attributes.append(Attribute(old, name, before, after, f"{where}.{name}"))
     return part
+
+
+def _layers(thing: Any) -> list[str]:
+    """What stands around the function that ``thing`` leads to, from the outside in."""
+    found: list[str] = []
+    while len(found) < 20:
+        if isinstance(thing, functools.partial):
+            found.append("a partial")
+            thing = thing.func
+        elif isinstance(thing, MethodType | staticmethod | classmethod):
+            found.append("a method")
+            thing = thing.__func__
+        elif hasattr(thing, "__wrapped__"):
+            found.append("a decorator")
+            thing = thing.__wrapped__
+        else:
+            break
+    return found
+
+
+def _check_layers(replacement: Replacement) -> None:
+    """Only the innermost function moves: what stands around the new one must stand around the old one too."""
+    old, new = _layers(replacement.old), _layers(replacement.new)
+    if (new and new != old) or "a partial" in new:
+        raise UnswappableShape(
+            f"the replacement is inside {' in '.join(new)}, which would be left out: only its function moves",
+            where=str(getattr(replacement.new, "__qualname__", None) or _short(replacement.new)),
+            advice="give the plain function; or one with the same decorators as the old one, which keeps its own",
+        )
 
 
 def _check_accessors(replacement: Replacement) -> None:

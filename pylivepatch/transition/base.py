@@ -93,6 +93,7 @@ class Transition:
         self._done = _thread.allocate_lock()
         self._done.acquire()
         self._times: list[float] = []
+        self._plan: list[Any] = []  # the steps of the commit
         self._committer: list[int] = []
         self._found: list[Any] = []  # by the commit, in the place of each attribute
         self._hold = 0.0
@@ -134,7 +135,7 @@ class Transition:
     def prepare(self) -> None:
         self._publish("prepare", functions=[swap.name for swap in self._all_swaps()])
         _prune_lingering()
-        self._commit = once(*self._steps(), times=self._times)
+        self._commit = once(*self._steps(), times=self._times, plan=self._plan)
         self._ask_audit_hooks()
         _give_way()
         watched = {id(v): v for v in self._watched()}
@@ -240,6 +241,7 @@ class Transition:
         self.counter[0] = NEVER
         self._take_out()
         self.state = State.REVERSED
+        self._plan.clear()  # a trampoline that a thread of the parent was in stays for good, and has the commit
         self._remember_who_lingers()
         self._accounts = Accounts((), (), list)
 
@@ -515,10 +517,19 @@ class Transition:
     # --- the end ------------------------------------------------------------------------------------------
 
     def _committed(self) -> None:
-        self._commit()  # does nothing where it was done; the counter at 0 is the switch, whoever carries it out
+        self._carry_on()  # does nothing where it was done; the counter at 0 is the switch, whoever carries it out
         self.state = State.COMMITTED
         self._stage("commit")
         self._hold = max(self._hold, self._times[1] - self._times[0])
+
+    def _carry_on(self) -> None:
+        """Commit to the end. A step that fails, against all that was checked before, must not keep the others."""
+        for _ in range(2 + len(self.attributes) + sum(len(swap.functions) for swap in self._all_swaps())):
+            try:
+                return self._commit()
+            except Exception as error:
+                events.log.exception("a step of the switch of %s failed, the others are done", self.patch)
+                self.report.setdefault("failed_steps", []).append(repr(error))
 
     def _clean_up(self) -> None:
         self._stage("")
@@ -537,6 +548,7 @@ class Transition:
             "allowed": self.allowed,
             "committed_by": names.get(self._committer[0], "?") if self._committer else "",
         }
+        self._plan.clear()
         self._remember_who_lingers()
         self._accounts = Accounts((), (), list)
         if hasattr(self, "_commit"):
@@ -561,7 +573,8 @@ class Transition:
     def _stage(self, name: str) -> None:
         now = time.perf_counter()
         previous = getattr(self, "_current", "prepare")
-        self._stages[previous] = self._stages.get(previous, 0.0) + now - self._entered
+        if previous:
+            self._stages[previous] = self._stages.get(previous, 0.0) + now - self._entered
         self._entered, self._current = now, name
         if name:
             self._publish(name, counter=self.counter[0])

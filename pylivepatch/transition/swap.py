@@ -117,10 +117,13 @@ class Attribute:
             return True
         if current is MISSING or self.old is MISSING or not isinstance(self.owner, FunctionType):
             return False
-        return type(current) is type(self.old) and bool(current == self.old)
+        return alike(current, self.old)
 
     def inverted(self) -> Attribute:
-        return Attribute(self.owner, self.name, self.new, self.old, self.label)
+        """The way back. What has come back by itself, as by executing the module again, is taken as it is."""
+        now = self.current()
+        came_back = now is not self.new and not alike(now, self.new) and (now is self.old or alike(now, self.old))
+        return Attribute(self.owner, self.name, now if came_back else self.new, self.old, self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,14 @@ class Guard:
 
     name: str
     version: Version
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Equal, and of one type. Values may refuse to be compared: these are not alike."""
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except Exception:
+        return False
 
 
 class Cell(list[int]):
@@ -205,4 +216,4 @@ class _Adopter:
         self._adopt(self._swap, function)
 
 
-__all__ = ["MISSING", "Attribute", "Guard", "Swap", "Switch", "build_trampoline"]
+__all__ = ["MISSING", "Attribute", "Guard", "Swap", "Switch", "alike", "build_trampoline"]
