@@ -91,22 +91,25 @@ def bind(
     keywords: dict[str, Any] = dict(rest.pop(0)) if old.co_flags & inspect.CO_VARKEYWORDS else {}
 
     code = new.__code__
+    new_names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     new_defaults = _defaults(new)
 
-    def is_default(name: str) -> bool:
-        return name in old_defaults and given[name] is old_defaults[name] and name in new_defaults
+    def is_default(name: str, instead: str) -> bool:
+        """Whether it was probably not passed, and need not be: ``instead`` has a default, or is gone."""
+        was = name in old_defaults and given[name] is old_defaults[name]
+        return was and (instead in new_defaults or instead not in new_names)
 
     if signature_key(old) == signature_key(code) and not any(
-        is_default(name) and new_defaults[name] is not old_defaults[name] for name in names
+        is_default(name, name) and name in new_defaults and new_defaults[name] is not old_defaults[name] for name in names
     ):
         positional = tuple(given[name] for name in names[: old.co_argcount])
         return (*positional, *more), {name: given[name] for name in names[old.co_argcount :]} | keywords
 
     in_order = list(names[: old.co_argcount] if more else names[: _by_position(old, code)])
-    while in_order and not more and is_default(in_order[-1]):
+    while in_order and not more and is_default(in_order[-1], (*new_names, "")[len(in_order) - 1]):
         in_order.pop()
     for name in names:
-        if name not in in_order and not is_default(name):
+        if name not in in_order and not is_default(name, name):
             keywords[name] = given[name]
     positional_only = code.co_varnames[: code.co_posonlyargcount]
     args = [given[name] for name in in_order]

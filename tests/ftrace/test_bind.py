@@ -55,3 +55,7 @@ def test_a_new_default_takes_the_place_of_the_old_one() -> None:
 )
 def test_parameters_that_change_places_are_found(old: Any, new: Any, moved: list[str]) -> None:
     assert change_places(old.__code__, new.__code__) == moved
+
+
+def test_a_renamed_parameter_gets_its_own_default() -> None:
+    assert late(both, lambda a, other=5: (a, other), 7) == (7, 5)
