@@ -15,6 +15,7 @@ from pylivepatch.agent.client import Client, OnEvent, agents
 from pylivepatch.cli.output import Output, holders, seconds
 from pylivepatch.cli.progress import Progress
 from pylivepatch.errors import LivePatchError
+from pylivepatch.way import Way
 
 INTERRUPTED = 130
 _REVERSED = ("PLP120", "PLP125")
@@ -30,6 +31,7 @@ def target(pid: int | None, socket: str | None) -> Client:
 
 def load(out: Output, client: Client, file: str, *, timeout: float, **options: Any) -> None:
     """Load a patch file, show its stages, say how it went."""
+    Way(timeout, **options)
 
     def work(on_event: OnEvent) -> dict[str, Any]:
         return client.load(file, timeout=timeout, on_event=on_event, **options)
@@ -39,6 +41,7 @@ def load(out: Output, client: Client, file: str, *, timeout: float, **options: A
 
 def unload(out: Output, client: Client, name: str, *, timeout: float, **options: Any) -> None:
     """Unload a patch, show the stages, say how it went."""
+    Way(timeout, **options)
 
     def work(on_event: OnEvent) -> dict[str, Any]:
         return client.unload(name, timeout=timeout, on_event=on_event, **options)
