@@ -372,6 +372,14 @@ def make_pair(old: CodeType, new: CodeType) -> Pair:
     )
 
 
+def equal_nested(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
+    """The nested functions that :func:`make_pair` leaves alone: the code of both sides."""
+    news = dict(_nested(new))
+    for key, (_, code) in _nested(old):
+        if key in news and normal_form(code) == normal_form(news[key][1]):
+            yield code, news[key][1]
+
+
 def children(paths: list[Path], outer: Path) -> list[Path]:
     """Those of ``paths`` that lie below ``outer`` with none of the others between, relative to it."""
     below = [p for p in paths if len(p) > len(outer) and p[: len(outer)] == outer]

@@ -43,6 +43,7 @@ from pylivepatch.state import PatchStates, check_compatible
 from pylivepatch.taints import Reason, taint
 from pylivepatch.transition.base import State, Transition
 from pylivepatch.transition.swap import Swap
+from pylivepatch.transition.twins import merge, twins
 from pylivepatch.way import DEFAULT_GATE, DEFAULT_TIMEOUT, Way
 
 _Step = Callable[[str], tuple[Outcome, ...]]
@@ -402,6 +403,9 @@ def _switch(
     attributes = [a if forward else a.inverted() for part in parts for a in part.attributes]
     guards = [g for part in parts for g in (part.guards_old if forward else part.guards_new)]
     modules: list[ModuleType] = [m for part in parts for m in part.modules]
+    pairs, more = twins(swaps, guards)
+    swaps += [twin for _, twin in pairs]
+    guards += more
     transition = way.transition(
         applied.name,
         "load" if forward else "unload",
@@ -412,7 +416,7 @@ def _switch(
     )
     begun = len(undertaking.ending)
     record = partial(_record, applied, parts, transition, forward=forward)
-    undertaking.ending.append(partial(_settle, applied, transition, record))
+    undertaking.ending.append(partial(_settle, applied, transition, pairs, record))
     undertaking.transition = transition
     try:
         if applied._restart:  # before there was a transition to be asked
@@ -427,10 +431,13 @@ def _switch(
         undertaking.transition = None
 
 
-def _settle(applied: Applied, transition: Transition, record: Callable[[], None]) -> None:
+def _settle(
+    applied: Applied, transition: Transition, pairs: list[tuple[Swap, Swap]], record: Callable[[], None]
+) -> None:
     """Bring it to its end, and the record into line with that."""
     transition.end()
     if transition.state is State.COMMITTED:
+        merge(pairs)
         record()
         if transition.allowed:
             _mark(applied, transition.action, "suspended", transition.allowed)

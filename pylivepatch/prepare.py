@@ -29,6 +29,7 @@ from pylivepatch.compiled import (
     checked_trampoline,
     children,
     code_at,
+    equal_nested,
     load_pair,
     make_pair,
     normal_form,
@@ -40,6 +41,7 @@ from pylivepatch.ftrace.late import change_places
 from pylivepatch.ftrace.trampoline import Path, Template
 from pylivepatch.patch import Replacement
 from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch, alike
+from pylivepatch.transition.twins import relate
 
 ANNOTATIONS = "__annotate__" if sys.version_info >= (3, 14) else "__annotations__"
 
@@ -401,6 +403,8 @@ def _switch(
             where=where,
             advice="keep their order, or give the new function another name and change its callers",
         )
+    for one, other in equal_nested(old, pair.new):
+        relate(one, other)
     if new is not None or pair.new.co_freevars != old.co_freevars:
         return _kept(part, pair, live, where, owner=owner, new=new)
     switch = _tree(pair, (), (), old, pair.new, where, top=Switch(

@@ -99,9 +99,8 @@ def bind(
         was = name in old_defaults and given[name] is old_defaults[name]
         return was and (instead in new_defaults or instead not in new_names)
 
-    if signature_key(old) == signature_key(code) and not any(
-        is_default(name, name) and name in new_defaults and new_defaults[name] is not old_defaults[name] for name in names
-    ):
+    changed = {name for name, value in new_defaults.items() if value is not old_defaults.get(name, value)}
+    if signature_key(old) == signature_key(code) and not any(is_default(name, name) for name in changed):
         positional = tuple(given[name] for name in names[: old.co_argcount])
         return (*positional, *more), {name: given[name] for name in names[old.co_argcount :]} | keywords
 
