@@ -9,6 +9,7 @@ trampolines for both directions, and marshals each function by itself: the targe
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import json
 import marshal
@@ -269,7 +270,7 @@ def _compile_module(
         elif isinstance(change, NewImport):
             statement = compile(change.statement, filename, "exec", dont_inherit=True, optimize=optimize)
             origin = _origin(change.statement, module)
-            payload = change.name, statement, origin if origin in brought else None
+            payload = change.name, statement, origin if origin in brought else None, _bound_before(change.name, module)
             items.append(Item("import", change.target, marshal.dumps(payload)))
     return CompiledModule(module.name, filename, zlib.compress(module.new_source.encode()), tuple(items))
 
@@ -277,13 +278,34 @@ def _compile_module(
 def _origin(statement: str, module: ModulePatch) -> tuple[str, str] | None:
     """The module and the name in it that ``from module import name`` means, relative ones resolved."""
     match ast.parse(statement).body:
-        case [ast.ImportFrom(module=name, names=[alias], level=level)]:
-            if not level:
-                return name or "", alias.name
-            package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
-            base = package.split(".")[: len(package.split(".")) - level + 1]
-            return ".".join([*base, *([name] if name else [])]), alias.name
+        case [ast.ImportFrom(names=[alias]) as node]:
+            return _source_of(node, module), alias.name
     return None
+
+
+def _bound_before(name: str, module: ModulePatch) -> tuple[str, str] | None:
+    """The module and the name in it (``""`` for the module itself) that the old source imports as ``name``."""
+    for node in _parsed(module.old_source).body:
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            if isinstance(node, ast.ImportFrom) and (alias.asname or alias.name) == name:
+                return _source_of(node, module), alias.name
+            if isinstance(node, ast.Import) and (alias.asname or alias.name.partition(".")[0]) == name:
+                return (alias.name if alias.asname else name), ""
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+def _source_of(node: ast.ImportFrom, module: ModulePatch) -> str:
+    """The module that a ``from`` import names, relative ones resolved."""
+    if not node.level:
+        return node.module or ""
+    package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
+    base = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*base, *([node.module] if node.module else [])])
 
 
 def _compile(source: str, filename: str, optimize: int) -> CodeType:

@@ -22,6 +22,8 @@ from typing import Any
 
 from pylivepatch.activeness.functions import unwrap, walk
 from pylivepatch.activeness.references import Version, version_of
+from pylivepatch.below import NOTHING, Below
+from pylivepatch.commit import read_attribute
 from pylivepatch.compiled import (
     CompiledModule,
     Item,
@@ -64,6 +66,7 @@ class Part:
     source: tuple[str, bytes] | None = None  # file name of the new code, and the compressed source
     keep: list[Version] = field(default_factory=list)
     arriving: bool = False
+    below: Below = NOTHING
     prepared: MutableMapping[str, Any] = field(default_factory=dict)  # the parts of the same patch, by module
 
 
@@ -95,25 +98,30 @@ def live_modules(name: str) -> list[ModuleType]:
 # --- built patches ------------------------------------------------------------------------------------------
 
 
-def verify_module(compiled: CompiledModule, module: ModuleType, *, arriving: bool = False) -> None:
+def verify_module(
+    compiled: CompiledModule, module: ModuleType, *, arriving: bool = False, below: Below = NOTHING
+) -> None:
     """Find every target of one module, and run nothing of the new version. Raises a :class:`PrepareError`."""
     for item in compiled.items:
         where = f"{module.__name__}:{item.target}"
         if item.kind == "function":
-            locate(module, item.target, load_pair(item.payload)[0].old)
+            locate(module, item.target, load_pair(item.payload)[0].old, below)
         elif item.kind == "value":
-            _check_value(module, item, where, arriving)
+            _check_value(module, item, where, arriving, below)
         elif item.kind == "new":
             _owner(module, item.target)
         time.sleep(0)
 
 
-def prepare_module(compiled: CompiledModule, module: ModuleType, *, arriving: bool = False) -> Part:
+def prepare_module(
+    compiled: CompiledModule, module: ModuleType, *, arriving: bool = False, below: Below = NOTHING
+) -> Part:
     """Make everything that the patch brings to one module. Raises a :class:`PrepareError`.
 
     ``arriving`` says that the module has just been imported, so that it may have copied values that the patch set.
+    ``below`` sees through the patches that this one replaces.
     """
-    part = Part(compiled.name, [module], source=(compiled.filename, compiled.source), arriving=arriving)
+    part = Part(compiled.name, [module], source=(compiled.filename, compiled.source), arriving=arriving, below=below)
     part.prepared = compiled.prepared
     part.prepared[module.__name__] = part
     scratch: dict[str, Any] = {}
@@ -135,8 +143,8 @@ def prepare_module(compiled: CompiledModule, module: ModuleType, *, arriving: bo
 
 def _load_function(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
     pair, (defaults, kwdefaults, annotations) = load_pair(item.payload)
-    functions = locate(module, item.target, pair.old)
-    for live in _by_code(functions):
+    functions = locate(module, item.target, pair.old, part.below)
+    for live in _by_code(functions, part.below):
         switch = _switch(part, pair, live, where, owner=_owner(module, item.target))
         for function in live:
             _carry_documentation(part, function, pair.new, where)
@@ -176,13 +184,13 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
     part.added.append(Switch(where, version, version, template, template, [weakref.ref(function)]))
 
 
-def _check_value(module: ModuleType, item: Item, where: str, arriving: bool) -> tuple[Any, Any, str]:
+def _check_value(module: ModuleType, item: Item, where: str, arriving: bool, below: Below) -> tuple[Any, Any, str]:
     """The owner, the value that is there, and the key, if it is what the old source gives."""
     owner_name, name, before, after = marshal.loads(item.payload)
     owner = _class_named(module, owner_name, where) if owner_name else None
     space = vars(module) if owner is None else vars(owner)
     key = name if owner is None else _mangled(owner, name)
-    live = space.get(key, MISSING)
+    live = below.value(vars(module) if owner is None else owner, key, space.get(key, MISSING))
     expected = MISSING if before is None else eval(before, vars(module), {})
     if live is MISSING and expected is not MISSING:
         raise TargetNotFound(f"{item.target} is not there; the old source sets it", where=where, advice=_REBUILD)
@@ -212,12 +220,12 @@ def _check_bases(owner: type, key: str, where: str) -> None:
 
 
 def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
-    owner, live, key = _check_value(module, item, where, part.arriving)
+    owner, live, key = _check_value(module, item, where, part.arriving, part.below)
     _check_bindable(owner, key, where, new=live is MISSING)
     value = eval(marshal.loads(item.payload)[3], vars(module), scratch)
     if owner is vars(module):
         scratch[key] = value
-    current = vars(owner).get(key, MISSING) if isinstance(owner, type) else owner.get(key, MISSING)
+    current = part.below.value(owner, key, read_attribute(owner, key)())
     if current is not live:  # the new value is there already: on the way back the old one comes
         part.attributes.append(Attribute(owner, key, live, current, where, settled=True))
     else:
@@ -225,13 +233,33 @@ def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
 
 
 def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
-    name, statement, origin = marshal.loads(item.payload)
+    name, statement, origin, before = marshal.loads(item.payload)
+    live = vars(module).get(name, MISSING)
     if origin is not None and not part.arriving:
         scratch[name] = _brought(part, origin[0], origin[1], where)
     else:  # where the module arrives, the patch is applied, and the name is there
         exec(statement, vars(module), scratch)
-    if vars(module).get(name, MISSING) is not scratch[name]:
+    if name not in scratch:  # a statement that binds it only in some processes, and not in this one
+        return
+    if live is not scratch[name]:
+        if live is not MISSING and not part.arriving and live is not _imported(before):
+            raise DataMismatch(
+                f"{name} is {_short(live)}, which the old source does not {'import' if before else 'bind'}",
+                where=where,
+                advice="it was set at run time; set it back first, or build the patch without this import",
+            )
         _bind(part, vars(module), name, scratch[name], where)
+
+
+def _imported(origin: tuple[str, str] | None) -> Any:
+    """What an import that ran long ago has given, as far as it is still there."""
+    if origin is None:
+        return None
+    source, name = origin
+    whole = sys.modules.get(source)
+    if not name or whole is None:
+        return whole
+    return vars(whole).get(name, sys.modules.get(f"{source}.{name}"))
 
 
 def _brought(part: Part, source: str, name: str, where: str) -> Any:
@@ -276,34 +304,35 @@ def _check_bindable(owner: Any, name: str, where: str, *, new: bool) -> None:
 
 def _bind(part: Part, owner: Any, name: str, value: Any, where: str) -> None:
     _check_bindable(owner, name, where, new=(vars(owner) if isinstance(owner, type) else owner).get(name) is None)
-    old = vars(owner).get(name, MISSING) if isinstance(owner, type) else owner.get(name, MISSING)
+    old = part.below.value(owner, name, read_attribute(owner, name)())
     part.attributes.append(Attribute(owner, name, old, value, where))
 
 
 def _carry(part: Part, function: FunctionType, name: str, value: Any, where: str) -> None:
-    part.attributes.append(Attribute(function, name, getattr(function, name, None), value, f"{where}.{name}"))
+    old = part.below.value(function, name, getattr(function, name, None))
+    part.attributes.append(Attribute(function, name, old, value, f"{where}.{name}"))
 
 
 def _carry_documentation(part: Part, function: FunctionType, new: CodeType, where: str) -> None:
     """The docstring moves, unless somebody gave the function another one than its code's."""
-    old_doc = FunctionType(function.__code__, {}, closure=function.__closure__).__doc__
+    old_doc = FunctionType(part.below.code(function), {}, closure=function.__closure__).__doc__
     new_doc = FunctionType(new, {}, closure=tuple(CellType() for _ in new.co_freevars) or None).__doc__
-    if function.__doc__ == old_doc and new_doc != old_doc:
+    if part.below.value(function, "__doc__", function.__doc__) == old_doc and new_doc != old_doc:
         _carry(part, function, "__doc__", new_doc, where)
 
 
 # --- finding functions --------------------------------------------------------------------------------------
 
 
-def locate(module: ModuleType, qualname: str, old: CodeType) -> list[FunctionType]:
+def locate(module: ModuleType, qualname: str, old: CodeType, below: Below) -> list[FunctionType]:
     """The live functions whose code is ``old``: where the name leads to, else wherever the namespace does.
 
     Raises :class:`TargetNotFound` or :class:`CodeMismatch`.
     """
     named = unwrap(static_lookup(module, qualname))
-    found = [f for f in named if same_code(f.__code__, old)]
+    found = [f for f in named if same_code(below.code(f), old)]
     if not found:
-        found = [f for f in walk([module]) if f.__code__.co_qualname == qualname and same_code(f.__code__, old)]
+        found = [f for f in walk([module]) if f.__code__.co_qualname == qualname and same_code(below.code(f), old)]
     if found:
         return list({id(f): f for f in found}.values())
     where = f"{module.__name__}:{qualname}"
@@ -373,10 +402,10 @@ def _mangled(owner: type, name: str) -> str:
     return name
 
 
-def _by_code(functions: list[FunctionType]) -> list[list[FunctionType]]:
+def _by_code(functions: list[FunctionType], below: Below) -> list[list[FunctionType]]:
     groups: dict[int, list[FunctionType]] = {}
     for function in functions:
-        groups.setdefault(id(function.__code__), []).append(function)
+        groups.setdefault(id(below.code(function)), []).append(function)
     return list(groups.values())
 
 
@@ -387,7 +416,7 @@ def _switch(
     part: Part, pair: Pair, live: list[FunctionType], where: str, *, owner: type | None, new: FunctionType | None = None
 ) -> Switch:
     """The switch for functions that share one live code object. ``new`` is given for hand-written replacements."""
-    old = live[0].__code__
+    old = part.below.code(live[0])
     # From 3.13 on CPython warns of such an assignment: Python code would run in the middle of the switch.
     if kind(old) != kind(pair.new):
         raise UnswappableShape(
@@ -451,21 +480,21 @@ def _kept(
             where=where,
             advice="keep the free variables of the function as they are",
         )
-    function = live[0]
+    function, old = live[0], part.below.code(live[0])
     if new is None:
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        cells = dict(zip(old.co_freevars, function.__closure__ or (), strict=True))
         closure = tuple(cells.get(name) or _class_cell(name, owner, where) for name in pair.new.co_freevars)
         new = FunctionType(pair.new, function.__globals__, function.__name__, None, closure or None)
-    code = keeper(new, function.__code__.co_freevars, new.__code__.co_filename)
+    code = keeper(new, old.co_freevars, new.__code__.co_filename)
     part.keep.append(version_of(new.__code__))
     prefix = where.partition(":")[0]
-    part.guards_old += [_guard(function.__code__, path, prefix) for path in pair.guards_old]
-    part.guards_old += [_guard(function.__code__, n.old_path, prefix) for n in pair.nested]
+    part.guards_old += [_guard(old, path, prefix) for path in pair.guards_old]
+    part.guards_old += [_guard(old, n.old_path, prefix) for n in pair.nested]
     return Switch(
         where,
-        version_of(function.__code__),
+        version_of(old),
         version_of(code),
-        checked_trampoline(function.__code__, []),
+        checked_trampoline(old, []),
         checked_trampoline(code, []),
         [weakref.ref(function)],
     )
@@ -484,7 +513,7 @@ def _class_cell(name: str, owner: type | None, where: str) -> CellType:
 # --- hand-written replacements ------------------------------------------------------------------------------
 
 
-def prepare_replacement(replacement: Replacement) -> Part:
+def prepare_replacement(replacement: Replacement, below: Below = NOTHING) -> Part:
     """The part for one pair of live functions. Raises a :class:`PrepareError`."""
     _check_accessors(replacement)
     _check_layers(replacement)
@@ -503,26 +532,27 @@ def prepare_replacement(replacement: Replacement) -> Part:
             advice="give a Python function, or a property with the same accessors",
         )
     modules = [m for m in (sys.modules.get(olds[0].__module__ or ""),) if isinstance(m, ModuleType)]
-    part = Part(olds[0].__module__ or "?", modules)
+    part = Part(olds[0].__module__ or "?", modules, below=below)
     for old, new in zip(olds, news, strict=True):
         where = f"{old.__module__}:{old.__qualname__}"
         if old is new:
             raise UnswappableShape("a function cannot replace itself", where=where, advice="give another function")
-        if "__class__" in new.__code__.co_freevars and "__class__" not in old.__code__.co_freevars:
+        code = below.code(old)
+        if "__class__" in new.__code__.co_freevars and "__class__" not in code.co_freevars:
             raise UnswappableShape(
                 "the replacement uses super() or __class__ of its own class, and the function has none",
                 where=where,
                 advice="name the class instead: super(Class, self)",
             )
-        fits = new.__code__.co_freevars == old.__code__.co_freevars and _same_globals(old, new)
+        fits = new.__code__.co_freevars == code.co_freevars and _same_globals(old, new)
         # A copy: the replacement itself may be called by others, and their references are not ours.
-        pair = make_pair(old.__code__, new.__code__.replace(co_name=new.__code__.co_name))
+        pair = make_pair(code, new.__code__.replace(co_name=new.__code__.co_name))
         part.keep.append(version_of(new.__code__))
         switch = _switch(part, pair, [old], where, owner=None, new=None if fits else new)
         switch.everywhere = False
         part.switches.append(switch)
         for name in ("__defaults__", "__kwdefaults__", ANNOTATIONS, "__doc__"):
-            before, after = getattr(old, name), getattr(new, name)
+            before, after = below.value(old, name, getattr(old, name)), getattr(new, name)
             if _differ(before, after):
                 part.attributes.append(Attribute(old, name, before, after, f"{where}.{name}"))
     return part

@@ -245,10 +245,21 @@ class World:
                 return Place(other.source.path, line, "imported here")
         return None
 
-    def attribute_mentioned(self, name: str) -> Place | None:
-        """Where the new version mentions an attribute ``name``, or a string that may be part of one."""
+    def attribute_needed(self, name: str) -> Place | None:
+        """Where the new version could tell whether its objects have an attribute ``name``.
+
+        A string that may be part of the name; ``self.name``; any ``x.name`` where its absence would be caught, or
+        where some class answers for what is missing. A plain ``x.name`` elsewhere can only mean other objects: on this
+        class's it would fail.
+        """
+        answered = any(
+            name in ("__getattr__", "__getattribute__") for uses in self.new.modules.values() for name in uses.defined
+        )
         for uses in self.new.modules.values():
-            for text, line in uses.attributes.items():
+            if name in uses.attributes_that_matter or (answered and name in uses.attributes):
+                line = uses.attributes_that_matter.get(name) or uses.attributes[name]
+                return Place(uses.source.path, line, repr(name))
+            for text, line in uses.texts.items():
                 if text == name or (len(text) >= 3 and (name.startswith(text) or name.endswith(text))):
-                    return Place(uses.source.path, line, f"{text!r}")
+                    return Place(uses.source.path, line, repr(text))
         return None
