@@ -16,7 +16,7 @@ import sys
 import time
 import weakref
 from collections.abc import MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -234,7 +234,7 @@ def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
 
 def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
     name, statement, origin, before = marshal.loads(item.payload)
-    live = vars(module).get(name, MISSING)
+    live = part.below.value(vars(module), name, vars(module).get(name, MISSING))
     if origin is not None and not part.arriving:
         scratch[name] = _brought(part, origin[0], origin[1], where)
     else:  # where the module arrives, the patch is applied, and the name is there
@@ -436,11 +436,16 @@ def _switch(
         relate(one, other)
     if new is not None or pair.new.co_freevars != old.co_freevars:
         return _kept(part, pair, live, where, owner=owner, new=new)
-    switch = _tree(pair, (), (), old, pair.new, where, top=Switch(
-        where, version_of(old), version_of(pair.new), pair.forward, pair.backward, [weakref.ref(f) for f in live]
+    return pair_switch(part, replace(pair, old=old), live, where)
+
+
+def pair_switch(part: Part, pair: Pair, live: list[FunctionType], where: str) -> Switch:
+    """The switch of ``live``, which run the pair's old code now. Its guards go to ``part``."""
+    switch = _tree(pair, (), (), pair.old, pair.new, where, top=Switch(
+        where, version_of(pair.old), version_of(pair.new), pair.forward, pair.backward, [weakref.ref(f) for f in live]
     ))
     prefix = where.partition(":")[0]
-    part.guards_old += [_guard(old, path, prefix) for path in pair.guards_old]
+    part.guards_old += [_guard(pair.old, path, prefix) for path in pair.guards_old]
     part.guards_new += [_guard(pair.new, path, prefix) for path in pair.guards_new]
     return switch
 
