@@ -13,6 +13,7 @@ from pylivepatch.build.functions import compare_function, is_overload, new_funct
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
 from pylivepatch.build.instances import compare_instances
 from pylivepatch.build.names import Names, is_literal, is_shareable
+from pylivepatch.build.registered import is_registered
 from pylivepatch.build.same import describe_difference, same_tree, show
 from pylivepatch.build.scope import Item, items_of
 from pylivepatch.build.values import compare_annotation, compare_value, new_value
@@ -314,7 +315,7 @@ def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> No
             if was.guard != now.guard:
                 _refuse_moved(context, was, now)
             else:
-                shadowed = _is_shadowed(now, after[name], context.new.names)
+                shadowed = _is_shadowed(now, after[name], context.new.names) and not is_registered(context, now)
                 compare_function(context, was, now, shadowed=shadowed)
         _refuse_alternatives(context, pairs, len(context.changes) - carried)
         for now in added:

@@ -15,6 +15,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context
 from pylivepatch.build.import_time import reaches_everything
 from pylivepatch.build.names import SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
+from pylivepatch.build.registered import registered_by_annotation
 from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
 from pylivepatch.build.scope import FunctionNode, Item
 from pylivepatch.build.uses import Uses, annotations_of
@@ -135,6 +136,16 @@ def _carry(
     if annotations != new_annotations:
         parts.append("annotations")
         _check_annotations(context, new)
+        if registered_by_annotation(new):
+            report.refused(
+                codes.DECORATORS_CHANGED,
+                symbol,
+                "it was registered by its annotations, and those changed",
+                "keep the annotations, or register another function in one that runs later",
+                difference=describe_difference(before.args, after.args),
+                old_line=old.line,
+                new_line=new.line,
+            )
     if not parts or len(report.findings) > found:
         return
     if shadowed:
