@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import CodeType, FunctionType
 from typing import Any, Protocol
 
+from pylivepatch.activeness.references import Version
 from pylivepatch.transition.swap import Attribute, Switch
 
 
@@ -22,19 +23,19 @@ class Below:
     """
 
     def __init__(self, layers: Sequence[Layer] = ()) -> None:
-        self._codes: dict[int, CodeType] = {}
+        self._under: dict[int, Version] = {}  # by the id of the code; a Version's own reference is on the books
         self._values: dict[tuple[int, str], Any] = {}
         for layer in layers:
             for switch in (s for top in layer.switches for s in top):
-                self._codes[id(switch.new.code)] = switch.old.code
+                self._under[id(switch.new.code)] = switch.old
             for attribute in layer.attributes:
                 self._values.setdefault((id(attribute.owner), attribute.name), attribute.old)
 
     def code(self, function: FunctionType) -> CodeType:
         """What the function ran before the patches."""
         code = function.__code__
-        while id(code) in self._codes:
-            code = self._codes[id(code)]
+        while id(code) in self._under:
+            code = self._under[id(code)].code
         return code
 
     def value(self, owner: Any, name: str, current: Any) -> Any:

@@ -57,7 +57,8 @@ def check_replaceable(name: str, layers: Sequence[Part]) -> None:
 
 def swaps(parts: Sequence[Part], layers: Sequence[Part], below: Below) -> tuple[list[Swap], list[Guard]]:
     """The swaps to ``parts``, those of the new patch, from whatever runs now; and what must be idle beside."""
-    found = [switch.swap(forward=True) for part in parts for switch in part.switches]  # where the original runs
+    found = [switch.swap(forward=True) for part in parts for switch in part.switches]
+    found = [swap for swap in found if swap.functions]  # those that run the original
     guards = [guard for part in parts for guard in part.guards_old]
     changes: dict[int, _Change] = {}
     for switch in (s for part in layers for s in part.switches):

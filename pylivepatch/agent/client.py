@@ -66,7 +66,7 @@ class Client:
     ) -> dict[str, Any]:
         """Compile a patch for the process and load it there. Returns the engine's report.
 
-        ``options`` are those of :func:`pylivepatch.load`: ``deep``, ``mode``, ``gate``, ``suspended``.
+        ``options`` are those of :func:`pylivepatch.load`: ``deep``, ``mode``, ``gate``, ``suspended``, ``replace``.
 
         ``on_event`` gets each event as a dict (``{"event": "drain", …}``) while it happens. Going away in the
         midst of it, by an exception of ``on_event`` or ``KeyboardInterrupt``, does not stop it.

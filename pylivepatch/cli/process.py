@@ -29,12 +29,13 @@ def target(pid: int | None, socket: str | None) -> Client:
     return Client(pid, path=socket)
 
 
-def load(out: Output, client: Client, file: str, *, timeout: float, **options: Any) -> None:
+def load(out: Output, client: Client, file: str, *, timeout: float, replace: bool, **options: Any) -> None:
     """Load a patch file, show its stages, say how it went."""
     Way(timeout, **options)
+    more = {"replace": True} if replace else {}  # an older agent does not know it
 
     def work(on_event: OnEvent) -> dict[str, Any]:
-        return client.load(file, timeout=timeout, on_event=on_event, **options)
+        return client.load(file, timeout=timeout, on_event=on_event, **options, **more)
 
     _switch(out, client, "load", file, timeout, work)
 
@@ -102,6 +103,8 @@ def tell_report(out: Output, report: Mapping[str, Any]) -> None:
     switched += [["waiting for import", name] for name in report.get("waiting") or []]
     out.table("", ["switched", ""], switched)
     out.table("", ["stage", "took"], [[name, seconds(float(took))] for name, took in stages.items()])
+    if replaced := report.get("replaced"):
+        out.say(f"In the place of {', '.join(replaced)}")
     if (hold := report.get("longest_hold")) is not None:
         out.say(f"Longest moment that anyone stood: {seconds(float(hold))}")
     if stood := report.get("stood"):
