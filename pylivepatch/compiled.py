@@ -13,9 +13,7 @@ import functools
 import importlib.util
 import json
 import marshal
-import operator
 import os
-import re
 import subprocess
 import sys
 import time
@@ -34,6 +32,7 @@ from pylivepatch.ftrace.late import signature_key
 from pylivepatch.ftrace.trampoline import Path, Template, trampoline
 from pylivepatch.ftrace.verify import check
 from pylivepatch.patch import CodeRef, FunctionChange, ModulePatch, NewFunction, NewImport, Patch, ValueChange
+from pylivepatch.patchfile import unmet
 
 _HEADER = b"pylivepatch compiled 1\n"
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "__annotate__")
@@ -148,29 +147,20 @@ def check_python(magic: bytes, optimize: int) -> None:
 
 def check_requirement(requirement: str, name: str) -> None:
     """Raise :class:`WrongPython` unless this Python meets ``requirement``: clauses like ``>=3.11``, commas between."""
-    tests = {
-        ">=": operator.ge,
-        "<=": operator.le,
-        ">": operator.gt,
-        "<": operator.lt,
-        "==": operator.eq,
-        "!=": operator.ne,
-    }
-    for clause in filter(None, (part.strip() for part in requirement.split(","))):
-        match = re.fullmatch(r"(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)(?:\.\*)?", clause)
-        if match is None:
-            raise WrongPython(
-                f"the patch's requirement {requirement!r} is not understood",
-                where=name,
-                advice="write it as clauses like >=3.11 or <3.14, with commas between",
-            )
-        wanted = tuple(map(int, match[2].split(".")))
-        if not tests[match[1]](sys.version_info[: len(wanted)], wanted):
-            raise WrongPython(
-                f"the patch needs Python {requirement}, and this is {sys.version.split()[0]}",
-                where=sys.executable,
-                advice="build a patch for this Python",
-            )
+    try:
+        clause = unmet(requirement, sys.version_info[:3])
+    except ValueError as error:
+        raise WrongPython(
+            f"the patch's requirement {requirement!r} is not understood: {error}",
+            where=name,
+            advice="write it as clauses like >=3.11 or <3.14, with commas between",
+        ) from error
+    if clause:
+        raise WrongPython(
+            f"the patch needs Python {clause}, and this is {sys.version.split()[0]}",
+            where=sys.executable,
+            advice="build a patch for this Python",
+        )
 
 
 def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch:

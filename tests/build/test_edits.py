@@ -262,7 +262,7 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "__all__": ("__all__ = ['a']\n", "__all__ = ['a', 'b']\n", ["PLP212 __all__"]),
     "a computed value": ("import os\nx = os.getcwd()\n", "import os\nx = os.getpid()\n", ["!PLP260 x"]),
     "a new computed value": ("import os\n", "import os\nx = os.getpid()\n", ["!PLP260 x"]),
-    "a lambda": ("f = lambda: 1\n", "f = lambda: 2\n", ["!PLP260 f"]),
+    "a lambda": ("f = lambda: 1\n", "f = lambda: 2\n", ["PLP210 f"]),
     "a constant in a default": (
         "X = 1\ndef f(a=X): return a\n",
         "X = 2\ndef f(a=X): return a\n",
