@@ -565,18 +565,18 @@ def prepare_replacement(replacement: Replacement, below: Below = NOTHING) -> Par
     return part
 
 
-def _layers(thing: Any) -> list[str]:
+def _layers(thing: Any) -> list[tuple[str, Any]]:
     """What stands around the function that ``thing`` leads to, from the outside in."""
-    found: list[str] = []
+    found: list[tuple[str, Any]] = []
     while len(found) < 20:
         if isinstance(thing, functools.partial):
-            found.append("a partial")
+            found.append(("a partial", (thing.args, thing.keywords)))
             thing = thing.func
         elif isinstance(thing, MethodType | staticmethod | classmethod):
-            found.append("a method")
+            found.append(("a method", None))
             thing = thing.__func__
         elif hasattr(thing, "__wrapped__"):
-            found.append("a decorator")
+            found.append(("a decorator", None))
             thing = thing.__wrapped__
         else:
             break
@@ -586,9 +586,9 @@ def _layers(thing: Any) -> list[str]:
 def _check_layers(replacement: Replacement) -> None:
     """Only the innermost function moves: what stands around the new one must stand around the old one too."""
     old, new = _layers(replacement.old), _layers(replacement.new)
-    if (new and new != old) or "a partial" in new:
+    if new and not alike(new, old):
         raise UnswappableShape(
-            f"the replacement is inside {' in '.join(new)}, which would be left out: only its function moves",
+            f"the replacement is inside {' in '.join(label for label, _ in new)}, which would be left out: only its function moves",
             where=str(getattr(replacement.new, "__qualname__", None) or _short(replacement.new)),
             advice="give the plain function; or one with the same decorators as the old one, which keeps its own",
         )
