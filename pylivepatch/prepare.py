@@ -588,9 +588,9 @@ def _check_layers(replacement: Replacement) -> None:
     old, new = _layers(replacement.old), _layers(replacement.new)
     if new and not alike(new, old):
         raise UnswappableShape(
-            f"the replacement is inside {' in '.join(label for label, _ in new)}, which would be left out: only its function moves",
+            f"the replacement is inside {' in '.join(label for label, _ in new)}, which would be left out",
             where=str(getattr(replacement.new, "__qualname__", None) or _short(replacement.new)),
-            advice="give the plain function; or one with the same decorators as the old one, which keeps its own",
+            advice="only its function moves: give the plain one, or one with the decorators that the old one has",
         )
 
 
