@@ -356,6 +356,29 @@ def _module_in(raw: Any, title: str, entries: dict[str, bytes], bad: Any) -> Mod
     return ModulePatch(name, path, sources[0], sources[1], changes)
 
 
+def _names_bound(node: ast.stmt) -> set[str] | None:
+    """The names that a statement binds; ``None`` where it holds anything but imports and assignments of names."""
+    match node:
+        case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+            return {alias.asname or alias.name.partition(".")[0] for alias in aliases}
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return {name}
+        case ast.Pass():
+            return set()
+        case ast.If(body=body, orelse=orelse):
+            inner = [*body, *orelse]
+        case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=[]):
+            inner = [*body, *orelse, *(part for handler in handlers for part in handler.body)]
+        case _:
+            return None
+    found: set[str] = set()
+    for names in map(_names_bound, inner):
+        if names is None:
+            return None
+        found |= names
+    return found
+
+
 class _Fields:
     """One JSON object, read field by field; what is left over at the end is an error."""
 
@@ -413,7 +436,9 @@ class _Fields:
             raise self.bad(f"{title} is no {kind.__name__.lower()} display")
 
     def statement(self, key: str, name: str) -> str:
-        """The text of one import statement that binds ``name`` and nothing else."""
+        """The text of one import statement that binds ``name`` and nothing else, or of a ``try`` or ``if`` of imports
+        and assignments that may bind it.
+        """
         text = self.text(key)
         tree = _parsed(text, "exec")
         if isinstance(tree, str):
@@ -423,6 +448,8 @@ class _Fields:
                 bound = asname or module.partition(".")[0]
             case [ast.ImportFrom(names=[ast.alias(name=module, asname=asname)])]:
                 bound = asname or module
+            case [ast.Try() | ast.If() as block]:
+                bound = name if name in (_names_bound(block) or ()) else "other names"
             case _:
                 raise self.bad(f"{self.title}.{key} is no import statement of one name")
         if bound != name:
