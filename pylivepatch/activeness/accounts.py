@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import attrgetter, getitem
-from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, ModuleType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
 from pylivepatch.activeness import forked, holders
@@ -41,10 +41,12 @@ from pylivepatch.activeness.references import (
 )
 from pylivepatch.activeness.tasks import in_tasks
 from pylivepatch.activeness.threads import running_code
+from pylivepatch.activeness.tracebacks import REFERENCES, being_handled, finished_frames, is_over
 from pylivepatch.activeness.variables import (
     SUSPENDED,
     Slot,
     code_of_suspended,
+    exceptions_in,
     finished_in,
     slots_of,
     suspended_in,
@@ -86,9 +88,10 @@ class Probe:
             if id(const) in known:
                 known[id(const)] += 1
         for thing in paced(self.finished, _SLICE):  # it never runs again, and is kept alive here
-            code = getattr(thing, SUSPENDED[type(thing)] + "_code")
+            prefix = SUSPENDED.get(type(thing))
+            code = getattr(thing, prefix + "_code") if prefix else thing.f_code
             if id(code) in known:
-                known[id(code)] += references_of_a_finished_one()
+                known[id(code)] += references_of_a_finished_one() if prefix else REFERENCES
         for code_id, n in self.left_behind.items():
             known[code_id] += n
         weights = chain(repeat(1, len(self.functions)), (slot.weight for slot in self.slots))
@@ -115,7 +118,7 @@ class Accounts:
         self._functions: dict[int, FunctionType] = {}
         self._slots: list[Slot] = []
         self._heap_slots: list[Slot] = []  # found by the deep search
-        self._finished: dict[int, Any] = {}  # generator-like objects whose frame is gone
+        self._finished: dict[int, Any] = {}  # generator-like objects whose frame is gone, frames whose call is over
         self._greenlets: list[weakref.ref[Any]] = []  # found by the deep search
         self.refresh(thorough=False)
 
@@ -166,6 +169,9 @@ class Accounts:
                 self._slots = [*slots_of(self._modules, wanted), *self._heap_slots]
             if self.active():
                 self._finished |= {id(thing): thing for thing in finished_in(self._modules, wanted)}
+            if self.active():
+                kept = finished_frames([*being_handled(), *exceptions_in(self._modules)], wanted)
+                self._finished |= {id(frame): frame for frame in kept}
             if self.active():
                 probe = self.probe()
                 with suppress(LookupError):  # a holder went away meanwhile: the next look tells
@@ -250,6 +256,7 @@ class Accounts:
         self.deep_seconds += time.perf_counter() - started
         wanted = {id(code) for code in active}
         functions = [r for r in referrers if isinstance(r, FunctionType)]
+        self._finished |= {id(r): r for r in referrers if isinstance(r, FrameType) and is_over(r)}
         for referrer in referrers:
             if referrer is active or id(referrer) in self._tuples or type(referrer) not in (dict, list, tuple):
                 continue

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, ModuleType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, ModuleType, TracebackType
 from typing import Any
 
 from pylivepatch.activeness.functions import BIG
@@ -81,6 +81,13 @@ def finished_in(modules: Iterable[ModuleType], wanted: set[int]) -> list[Any]:
     ]
 
 
+def exceptions_in(modules: Iterable[ModuleType]) -> list[Any]:
+    """Exceptions, tracebacks and frames that are kept in a variable, by themselves or in a future that failed."""
+    return [
+        value for _, _, value, _ in _visit(modules) if isinstance(value, BaseException | TracebackType | FrameType)
+    ]
+
+
 def code_of_suspended(thing: Any) -> CodeType | None:
     """The code that a generator-like object will go on with; ``None`` for anything else, and for a finished one."""
     for kind, prefix in SUSPENDED.items():
@@ -127,9 +134,20 @@ def _visit(modules: Iterable[ModuleType]) -> Iterator[tuple[Any, Any, Any, set[s
             if looked_at % _BATCH == 0:
                 give_way()
             yield container, key, _coroutine_of(value), names
+            if (exception := _exception_of(value)) is not None:
+                yield container, key, exception, None
             inner = _container(value) if depth < _DEPTH else None
             if inner is not None:
                 queue.append(inner)
+
+
+def _exception_of(value: Any) -> Any:
+    """What a future (asyncio's, a thread pool's) has failed with. Asking for it officially would count as seeing it."""
+    for module in ("_asyncio", "concurrent.futures._base"):
+        future = getattr(sys.modules.get(module), "Future", None)
+        if future is not None and issubclass(type(value), future):
+            return getattr(value, "_exception", None)
+    return None
 
 
 def _coroutine_of(value: Any) -> Any:
