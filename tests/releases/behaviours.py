@@ -64,9 +64,14 @@ def jinja2_3_1_6() -> bool:
 def flask_2_3_2() -> bool:
     """A permanent session that was only read is sent without Vary: Cookie."""
     import flask
+    import werkzeug
+
+    werkzeug.__version__ = "3"  # it would ask for its metadata, which is not unpacked
 
     def make() -> Any:
-        app = flask.Flask("app")
+        # Paths, as this Flask cannot find them by itself on Python 3.14.
+        here = tempfile.gettempdir()
+        app = flask.Flask("app", root_path=here, instance_path=here, static_folder=None)
         app.secret_key = "secret"
         app.config["SESSION_REFRESH_EACH_REQUEST"] = True
 
