@@ -25,7 +25,7 @@ import time
 import weakref
 from typing import Any
 
-from pylivepatch.activeness.references import nested_code
+from pylivepatch.activeness.references import counts, nested_code
 from pylivepatch.errors import LivePatchError
 from pylivepatch.transition.base import State, Transition
 from pylivepatch.transition.inside import (
@@ -50,12 +50,14 @@ class PerTask(Transition):
         super().__init__(*args, **kwargs)
         self._moved: weakref.WeakSet[Any] = weakref.WeakSet()
         self._moved_threads: set[int] = set()
+        self._at_rest: list[int] = []  # references to the new code while nobody executes it
         self._new: dict[int, tuple[int, int]] = {}  # what the moved ones execute, once they are to move back
 
     def carry_out(self, deadline: float) -> None:
         if self.commit_if_idle():
             return
         given = max(_LEAST_TO_MOVE_BACK, deadline - time.monotonic())
+        self._at_rest = counts(swap.new for swap in self._all_swaps())
         try:
             self._move(deadline)
         except LivePatchError as error:
@@ -82,13 +84,20 @@ class PerTask(Transition):
         self._new = {id(code): EVERYWHERE for code in new}
         self._stage("move back")
         until = time.monotonic() + seconds
-        while (inside := self._inside_new()) and time.monotonic() < until:
+        while True:
+            inside = self._inside_new()
+            if not inside or time.monotonic() > until:
+                return inside
             self.rest(_POLL)
-        return inside
 
     def _inside_new(self) -> list[str]:
+        # Nobody but those who moved has a reference to the new code: it is free when these are gone.
+        if counts(swap.new for swap in self._all_swaps()) == self._at_rest:
+            return []
         everyone = tasks_and_threads()
-        return [name for _, name, _, stack in everyone if any(is_inside(frame, self._new) for frame in stack)]
+        inside = [name for _, name, _, stack in everyone if any(is_inside(frame, self._new) for frame in stack)]
+        # A stack that is switched out is not seen; what keeps the code may also be an exception that somebody keeps.
+        return inside or (["a greenlet"] if "greenlet" in sys.modules else [])
 
     def _choose(self) -> bool:
         """Asked at each entry: true for the new function."""

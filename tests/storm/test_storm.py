@@ -86,13 +86,8 @@ def test_what_is_always_busy_starves_without_the_gate(seed: int, monkeypatch: py
     assert result.faults == ["it never switched"]
 
 
-PUT_BACK = pytest.mark.xfail(
-    strict=False, reason="a reversed per-task transition puts back who has moved, also inside a new function"
-)
-
-
 @pytest.mark.parametrize("workload", ["together", "greenlets", "recursion"])
-@pytest.mark.parametrize("mode", ["counted", pytest.param("per-task", marks=PUT_BACK)])
+@pytest.mark.parametrize("mode", ["counted", "per-task"])
 @pytest.mark.parametrize("cycles", [8, pytest.param(150, marks=pytest.mark.slow)])
 def test_the_storm_survives_reversals(mode: str, workload: str, cycles: int, seed: int) -> None:
     """Tiny time-outs: many transitions are reversed somewhere between enable and commit."""
