@@ -7,18 +7,21 @@ sources against their hashes. Equal patches give equal bytes. ``docs/patch-file.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import json
 import os
 import re
 import stat
+import sys
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from pylivepatch.errors import PatchFileError
 from pylivepatch.patch import (
@@ -45,6 +48,7 @@ _MANIFEST = "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_PYTHON = "%d.%d" % sys.version_info[:2]  # noqa: UP031 - two numbers of five
 _REBUILD = "build the patch again, or get the file again"
 
 
@@ -327,18 +331,54 @@ class _Fields:
             raise self.bad(f"{self.title}.{key} is no proper text")
         return value
 
-    def maybe(self, key: str) -> str | None:
-        if self.raw.get(key, "") is None:
-            self.raw.pop(key)
-            return None
-        return self.text(key)
-
     def number(self, key: str) -> int:
         value = self.take(key, int)
         assert isinstance(value, int)
         if not 0 <= value < 1 << 31:
             raise self.bad(f"{self.title}.{key} is no line or index")
         return value
+
+    def expression(self, key: str, kind: type[ast.expr] = ast.expr) -> str:
+        """The text of an expression (of this kind of display), or ``""``. Compiled to see, not run."""
+        text = self.text(key)
+        if text:
+            self.check(f"{self.title}.{key}", text, kind)
+        return text
+
+    def whole_expression(self, key: str, kind: type[ast.expr] = ast.expr) -> str:
+        if self.raw.get(key) == "":
+            raise self.bad(f"{self.title}.{key} is empty, and no expression")
+        return self.expression(key, kind)
+
+    def maybe_expression(self, key: str, kind: type[ast.expr] = ast.expr) -> str | None:
+        if self.raw.get(key, "") is None:
+            self.raw.pop(key)
+            return None
+        return self.whole_expression(key, kind)
+
+    def check(self, title: str, text: str, kind: type[ast.expr] = ast.expr) -> None:
+        tree = _parsed(text, "eval")
+        if isinstance(tree, str):
+            raise self.bad(f"{title} is no expression of Python {_PYTHON}: {tree}")
+        if not isinstance(tree.body, kind):
+            raise self.bad(f"{title} is no {kind.__name__.lower()} display")
+
+    def statement(self, key: str, name: str) -> str:
+        """The text of one import statement that binds ``name`` and nothing else."""
+        text = self.text(key)
+        tree = _parsed(text, "exec")
+        if isinstance(tree, str):
+            raise self.bad(f"{self.title}.{key} is no statement of Python {_PYTHON}: {tree}")
+        match tree.body:
+            case [ast.Import(names=[ast.alias(name=module, asname=asname)])]:
+                bound = asname or module.partition(".")[0]
+            case [ast.ImportFrom(names=[ast.alias(name=module, asname=asname)])]:
+                bound = asname or module
+            case _:
+                raise self.bad(f"{self.title}.{key} is no import statement of one name")
+        if bound != name:
+            raise self.bad(f"{self.title}.{key} binds {bound}, not {name}")
+        return text
 
     def items(self, key: str) -> list[Any]:
         value = self.take(key, list)
@@ -358,6 +398,18 @@ class _Fields:
             )
 
 
+def _parsed(text: str, mode: Literal["eval", "exec"]) -> Any:
+    """The syntax tree of a piece of source, or what is wrong with it. It is compiled too: not all that parses does."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree: Any = ast.parse(text.strip(), "<manifest>", mode)
+            compile(text.strip(), "<manifest>", mode, dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
+        return getattr(problem, "msg", None) or str(problem) or "it is nested too deeply"
+    return tree
+
+
 def _change_in(raw: Any, title: str, bad: Any) -> Change:
     fields = _Fields(raw, title, bad)
     kind = fields.text("kind")
@@ -367,19 +419,21 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
             change = FunctionChange(
                 fields.ref("old"),
                 fields.ref("new"),
-                fields.maybe("defaults"),
-                fields.maybe("kwdefaults"),
-                fields.maybe("annotations"),
+                fields.maybe_expression("defaults", ast.Tuple),
+                fields.maybe_expression("kwdefaults", ast.Dict),
+                fields.maybe_expression("annotations", ast.Dict),
             )
         case "new_function":
             decorators = fields.items("decorators")
             if not all(type(text) is str for text in decorators):
                 raise bad(f"{title}.decorators is no list of text")
+            for number, text in enumerate(decorators):
+                fields.check(f"{title}.decorators[{number}]", text)
             change = NewFunction(
                 fields.ref("new"),
-                fields.text("defaults"),
-                fields.text("kwdefaults"),
-                fields.text("annotations"),
+                fields.expression("defaults", ast.Tuple),
+                fields.expression("kwdefaults", ast.Dict),
+                fields.expression("annotations", ast.Dict),
                 tuple(decorators),
             )
         case "value":
@@ -387,11 +441,12 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
                 fields.text("owner"),
                 fields.text("name"),
                 fields.number("line"),
-                fields.maybe("old"),
-                fields.text("new"),
+                fields.maybe_expression("old"),
+                fields.whole_expression("new"),
             )
         case "import":
-            change = NewImport(fields.text("name"), fields.number("line"), fields.text("statement"))
+            name, line = fields.text("name"), fields.number("line")
+            change = NewImport(name, line, fields.statement("statement", name))
         case _:
             raise bad(f"{title}.kind: {kind!r} is no kind of change", "update pylivepatch")
     fields.done()
