@@ -21,6 +21,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path as FilePath
 from types import CodeType
 from typing import Any, NamedTuple
@@ -234,7 +235,8 @@ def _compile_module(patch: str, module: ModulePatch, optimize: int) -> CompiledM
     for change in module.changes:
         where = f"{module.name}:{change.target}"
         if isinstance(change, FunctionChange):
-            pair = make_pair(_find(old, change.old, where), _find(new, change.new, where))
+            codes = _find(old, change.old, where), _find(new, change.new, where)
+            pair = make_pair(*codes, optional_parameters(module.old_source), optional_parameters(module.new_source))
             values = [_expression(text, filename) for text in (change.defaults, change.kwdefaults, change.annotations)]
             items.append(Item("function", change.target, dump_pair(pair, values)))
         elif isinstance(change, NewFunction):
@@ -248,7 +250,7 @@ def _compile_module(patch: str, module: ModulePatch, optimize: int) -> CompiledM
             before, after = (_expression(text, filename, change.line) for text in (change.old, change.new))
             items.append(Item("value", change.target, marshal.dumps((change.owner, change.name, before, after))))
         elif isinstance(change, NewImport):
-            statement = compile(change.statement, filename, "exec", dont_inherit=True, optimize=optimize)
+            statement = _statement(change.statement, filename, change.line, optimize)
             items.append(Item("import", change.target, marshal.dumps((change.name, statement))))
     return CompiledModule(module.name, filename, zlib.compress(module.new_source.encode()), tuple(items))
 
@@ -271,9 +273,27 @@ def _compile(source: str, filename: str, optimize: int) -> CodeType:
 def _expression(text: str | None, filename: str, line: int = 1) -> CodeType | None:
     if text is None:
         return None
-    tree = ast.parse(text.strip(), filename, "eval")
-    ast.increment_lineno(tree, line - 1)
-    return compile(tree, filename, "eval", dont_inherit=True)
+    try:
+        tree = ast.parse(text.strip(), filename, "eval")
+        ast.increment_lineno(tree, line - 1)
+        return compile(tree, filename, "eval", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise _no_source(text, filename, line, error) from error
+
+
+def _statement(text: str, filename: str, line: int, optimize: int) -> CodeType:
+    try:
+        return compile(text, filename, "exec", dont_inherit=True, optimize=optimize)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise _no_source(text, filename, line, error) from error
+
+
+def _no_source(text: str, filename: str, line: int, error: Exception) -> CompileError:
+    return CompileError(
+        f"Python {sys.version.split()[0]} cannot compile {text[:60]!r}: {getattr(error, 'msg', None) or error}",
+        where=f"{filename}:{line}",
+        advice="build the patch again, with a Python no newer than the one that it is for",
+    )
 
 
 def _find(module: CodeType, ref: CodeRef, where: str) -> CodeType:
@@ -295,12 +315,37 @@ def _find(module: CodeType, ref: CodeRef, where: str) -> CodeType:
 # --- old and new code of a function -------------------------------------------------------------------------
 
 
-def make_pair(old: CodeType, new: CodeType) -> Pair:
+Optional = dict[tuple[str, int], list[tuple[int, frozenset[str]]]]
+
+
+@lru_cache(maxsize=4)  # asked once for every function of a module
+def optional_parameters(source: str) -> Optional:
+    """How many positional and which keyword parameters of each function have defaults, by ``co_name`` and line.
+
+    A code object does not say: a live instance of a nested function keeps the defaults that it was made with.
+    """
+    found: Optional = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            name, line = node.name, min(part.lineno for part in (node, *node.decorator_list))
+        elif isinstance(node, ast.Lambda):
+            name, line = "<lambda>", node.lineno
+        else:
+            continue
+        keywords = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        optional = frozenset(argument.arg for argument, value in keywords if value is not None)
+        found.setdefault((name, line), []).append((len(node.args.defaults), optional))
+    return found
+
+
+def make_pair(old: CodeType, new: CodeType, before: Optional | None = None, after: Optional | None = None) -> Pair:
     """Pair the nested functions of ``old`` and ``new``, and make all trampolines, checked.
 
     Nested functions are paired by qualified name and order. A pair that is equal but for line numbers is left alone:
     its live instances go on as they are. One whose signature, kind or free variables differ has no counterpart.
+    ``before`` and ``after`` say which parameters are optional (:func:`optional_parameters`), where that is known.
     """
+    before, after = before or {}, after or {}
     olds, news = dict(_nested(old)), dict(_nested(new))
     pairs: list[tuple[Path, Path]] = []
     guards_old: list[Path] = []
@@ -310,9 +355,11 @@ def make_pair(old: CodeType, new: CodeType) -> Pair:
             guards_old.append(path)
             continue
         new_path, new_code = news[key]
-        if normal_form(code) == normal_form(new_code):
+        places = ((one.co_name, one.co_firstlineno) for one in (code, new_code))
+        same_optional = before.get(next(places)) == after.get(next(places))
+        if same_optional and normal_form(code) == normal_form(new_code):
             continue
-        if _can_follow(code, new_code):
+        if same_optional and _can_follow(code, new_code):
             pairs.append((path, new_path))
         else:
             guards_old.append(path)

@@ -129,20 +129,23 @@ def _load_function(part: Part, module: ModuleType, item: Item, scratch: dict[str
             for name, code in (("__defaults__", defaults), ("__kwdefaults__", kwdefaults), (ANNOTATIONS, annotations)):
                 if code is not None:
                     value = eval(code, vars(module), scratch)
-                    _carry(part, function, name, value or (None if name != ANNOTATIONS else value), where)
+                    value = annotations_of(value) if name == ANNOTATIONS else value or None
+                    _carry(part, function, name, value, where)
         part.switches.append(switch)
 
 
 def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
     code, values, decorators, template = marshal.loads(item.payload)
     owner = _owner(module, item.target)
-    space = scratch if owner is None else {**vars(owner), **scratch.setdefault(f"class {owner.__qualname__}", {})}
+    # As in a class statement: the names of the body first, then those of the module, the new ones among them.
+    body = {} if owner is None else scratch.setdefault(f"class {owner.__qualname__}", {})
+    space = scratch if owner is None else {**scratch, **vars(owner), **body}
     defaults, kwdefaults, annotations = (None if c is None else eval(c, vars(module), space) for c in values)
     closure = tuple(_class_cell(name, owner, where) for name in code.co_freevars) or None
     function = FunctionType(code, vars(module), code.co_name, defaults or None, closure)
     function.__kwdefaults__ = kwdefaults or None
     if annotations is not None:
-        setattr(function, ANNOTATIONS, annotations)
+        setattr(function, ANNOTATIONS, annotations_of(annotations))
     function.__module__ = module.__name__
     value: Any = function
     for decorator in reversed(decorators):
@@ -218,6 +221,23 @@ def _bind(part: Part, owner: Any, name: str, value: Any, where: str) -> None:
 
 def _carry(part: Part, function: FunctionType, name: str, value: Any, where: str) -> None:
     part.attributes.append(Attribute(function, name, getattr(function, name, None), value, f"{where}.{name}"))
+
+
+def annotations_of(values: dict[str, Any]) -> Any:
+    """What to assign to ``ANNOTATIONS``: the dict itself, or, since 3.14, a function that gives it (PEP 649)."""
+    if ANNOTATIONS == "__annotations__":
+        return values
+
+    def __annotate__(format: int, /) -> dict[str, Any]:
+        if format == 4:  # annotationlib.Format.STRING; the module is not imported for the other formats
+            from annotationlib import annotations_to_string  # type: ignore[import-not-found]
+
+            return dict(annotations_to_string(values))
+        if format == 2:  # VALUE_WITH_FAKE_GLOBALS: nothing here looks a name up
+            raise NotImplementedError(format)
+        return dict(values)
+
+    return __annotate__
 
 
 def _carry_documentation(part: Part, function: FunctionType, new: CodeType, where: str) -> None:
