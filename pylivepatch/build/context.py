@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import CodeType
 
@@ -37,6 +38,12 @@ class Context:
     new_hidden: frozenset[str] = frozenset()
     shape: str = "plain"
     has_bases: bool = False
+    body: tuple[Item, ...] | None = None
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The new version's items of the scope that is compared."""
+        return self.new.items if self.body is None else self.body
 
     @property
     def module(self) -> str:
@@ -73,6 +80,7 @@ class Context:
             new_hidden=self.new_hidden | bound_in(new),
             shape=shape,
             has_bases=has_bases,
+            body=tuple(new),
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
-from pylivepatch.build.functions import compare_function, is_overload, new_function
+from pylivepatch.build.functions import compare_function, generic_functions, is_overload, new_function
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
 from pylivepatch.build.names import Names
 from pylivepatch.build.same import describe_difference, same_tree, show
@@ -245,7 +245,7 @@ def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> No
                 _refuse_moved(context, was, now)
             else:
                 shadowed = _is_shadowed(now, after[name], context.new.names)
-                compare_function(context, was, now, shadowed=shadowed)
+                compare_function(context, was, now, shadowed=shadowed and not _is_registered(context, now))
         _refuse_alternatives(context, pairs, len(context.changes) - carried)
         for now in added:
             new_function(context, now)
@@ -304,6 +304,17 @@ def _is_shadowed(item: Item, group: list[Item], names: Names) -> bool:
         if is_overload(later, names) or any(_continues(decorator, item.name) for decorator in decorators):
             continue
         return True
+    return False
+
+
+def _is_registered(context: Context, item: Item) -> bool:
+    """``@f.register def _``, where ``f`` is a generic function of this scope: its table leads to each, by its code."""
+    for decorator in item.function.decorator_list:
+        node = decorator.func if isinstance(decorator, ast.Call) else decorator
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr="register"):
+                if name in generic_functions(context):
+                    return True
     return False
 
 

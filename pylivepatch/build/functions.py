@@ -20,6 +20,7 @@ from pylivepatch.build.uses import Uses, annotations_of
 from pylivepatch.patch import FunctionChange, NewFunction
 
 _OVERLOAD = frozenset({"typing.overload", "typing_extensions.overload"})
+_GENERIC = frozenset({"functools.singledispatch", "functools.singledispatchmethod"})
 _KINDS = (
     (inspect.CO_ASYNC_GENERATOR, "an async generator function"),
     (inspect.CO_COROUTINE, "a coroutine function"),
@@ -33,6 +34,16 @@ _IMPLICIT = {"__new__": "staticmethod", "__class_getitem__": "classmethod"}
 def is_overload(item: Item, names: Names) -> bool:
     """A stub for type checkers (``@overload``), which is never called."""
     return any(names.dotted(decorator) in _OVERLOAD for decorator in item.function.decorator_list)
+
+
+def generic_functions(context: Context) -> set[str]:
+    """The functions of this scope that ``functools.singledispatch`` or ``singledispatchmethod`` made generic."""
+    return {
+        item.name
+        for item in context.items
+        if item.kind == "function"
+        and any(context.new.names.dotted(one) in _GENERIC for one in item.function.decorator_list)
+    }
 
 
 def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool = False) -> None:
