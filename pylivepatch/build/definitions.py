@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
-from pylivepatch.build.functions import compare_function, generic_functions, is_overload, new_function
+from pylivepatch.build.functions import compare_function, is_overload, new_function
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
 from pylivepatch.build.names import Names
+from pylivepatch.build.sequence import check_order, continues, is_registered, pair_functions
 from pylivepatch.build.same import describe_difference, same_tree, show
 from pylivepatch.build.scope import Item, items_of
 from pylivepatch.build.values import compare_annotation, compare_value, new_value
@@ -25,6 +26,7 @@ def compare_scope(context: Context, old: list[Item], new: list[Item]) -> None:
     compare_futures(context, old, new)
     compare_stars(context, old, new)
     reused = _reused_names(context, old, new)
+    check_order(context, old, new, reused)
     old = [item for item in old if item.name not in reused]
     new = [item for item in new if item.name not in reused]
     if context.owner:
@@ -238,14 +240,15 @@ def _removed_value(context: Context, item: Item) -> None:
 def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> None:
     before, after = _grouped(old), _grouped(new)
     for name in dict.fromkeys((*after, *before)):
-        pairs, gone, added = _pair(before.get(name, []), after.get(name, []))
+        pairs, gone, added = pair_functions(before.get(name, []), after.get(name, []))
         carried = len(context.changes)
         for was, now in pairs:
             if was.guard != now.guard:
                 _refuse_moved(context, was, now)
             else:
-                shadowed = _is_shadowed(now, after[name], context.new.names)
-                compare_function(context, was, now, shadowed=shadowed and not _is_registered(context, now))
+                names = context.new.names
+                shadowed = _is_shadowed(now, after[name], names) and not is_registered(context.items, now, names)
+                compare_function(context, was, now, shadowed=shadowed)
         _refuse_alternatives(context, pairs, len(context.changes) - carried)
         for now in added:
             new_function(context, now)
@@ -270,58 +273,16 @@ def _refuse_alternatives(context: Context, pairs: list[tuple[Item, Item]], chang
     )
 
 
-def _pair(old: list[Item], new: list[Item]) -> tuple[list[tuple[Item, Item]], list[Item], list[Item]]:
-    """Functions of one name, paired by decorators and condition, in order; then what is left over, if it is
-    clear.
-    """
-    if len(old) == len(new) == 1:
-        return [(old[0], new[0])], [], []
-    pairs: list[tuple[Item, Item]] = []
-    left, right = list(old), list(new)
-    for exact in (True, False):  # equal ones first, so that an insertion does not shift the rest
-        for now in list(right):
-            for was in left:
-                if _role(was) == _role(now) and (not exact or same_tree(was.node, now.node)):
-                    pairs.append((was, now))
-                    left.remove(was)
-                    right.remove(now)
-                    break
-    if len(left) == len(right) == 1:
-        pairs.append((left.pop(), right.pop()))
-    return sorted(pairs, key=lambda pair: pair[1].line), left, right
-
-
-def _role(item: Item) -> tuple[object, ...]:
-    return (item.guard, *(ast.dump(decorator) for decorator in item.function.decorator_list))
-
-
 def _is_shadowed(item: Item, group: list[Item], names: Names) -> bool:
     """Whether a later definition of the same name, under the same condition, takes its place."""
     for later in group:
         if later.line <= item.line or later.guard != item.guard[: len(later.guard)]:
             continue
         decorators = later.function.decorator_list
-        if is_overload(later, names) or any(_continues(decorator, item.name) for decorator in decorators):
+        if is_overload(later, names) or any(continues(decorator, item.name) for decorator in decorators):
             continue
         return True
     return False
-
-
-def _is_registered(context: Context, item: Item) -> bool:
-    """``@f.register def _``, where ``f`` is a generic function of this scope: its table leads to each, by its code."""
-    for decorator in item.function.decorator_list:
-        node = decorator.func if isinstance(decorator, ast.Call) else decorator
-        match node:
-            case ast.Attribute(value=ast.Name(id=name), attr="register"):
-                if name in generic_functions(context):
-                    return True
-    return False
-
-
-def _continues(decorator: ast.expr, name: str) -> bool:
-    """``@x.setter``, ``@f.register(int)``: the earlier object of the name lives on in the later one."""
-    node = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
 
 
 def _removed_function(context: Context, item: Item, name_lives_on: bool) -> None:

@@ -13,14 +13,13 @@ from types import CodeType
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context
-from pylivepatch.build.names import SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
-from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_constant, same_tree
+from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
+from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
 from pylivepatch.build.scope import FunctionNode, Item
+from pylivepatch.build.stale import changed_functions, check_function
 from pylivepatch.build.uses import Uses, annotations_of
 from pylivepatch.patch import FunctionChange, NewFunction
 
-_OVERLOAD = frozenset({"typing.overload", "typing_extensions.overload"})
-_GENERIC = frozenset({"functools.singledispatch", "functools.singledispatchmethod"})
 _KINDS = (
     (inspect.CO_ASYNC_GENERATOR, "an async generator function"),
     (inspect.CO_COROUTINE, "a coroutine function"),
@@ -33,17 +32,7 @@ _IMPLICIT = {"__new__": "staticmethod", "__class_getitem__": "classmethod"}
 
 def is_overload(item: Item, names: Names) -> bool:
     """A stub for type checkers (``@overload``), which is never called."""
-    return any(names.dotted(decorator) in _OVERLOAD for decorator in item.function.decorator_list)
-
-
-def generic_functions(context: Context) -> set[str]:
-    """The functions of this scope that ``functools.singledispatch`` or ``singledispatchmethod`` made generic."""
-    return {
-        item.name
-        for item in context.items
-        if item.kind == "function"
-        and any(context.new.names.dotted(one) in _GENERIC for one in item.function.decorator_list)
-    }
+    return any(names.dotted(decorator) in OVERLOADS for decorator in item.function.decorator_list)
 
 
 def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool = False) -> None:
@@ -158,7 +147,7 @@ def _carry(
             new_line=new.line,
         )
         return
-    if body_changed and not _check_import_time_calls(context, new, old_code, new_code):
+    if not _check_import_time_calls(context, new, old_code, new_code, parts):
         return
     context.changes.append(
         FunctionChange(
@@ -225,7 +214,7 @@ def new_function(context: Context, new: Item) -> None:
     decorators = _check_decorators(context, new, refuse)
     _check_defaults(context, new, [*node.args.defaults, *filter(None, node.args.kw_defaults)])
     _check_annotations(context, new)
-    if len(report.findings) > found:
+    if len(report.findings) > found or not check_function(context, new, [context.symbol(new.name)]):
         return
     defaults, kwdefaults = positional_defaults(context.new, node), keyword_defaults(context, node)
     annotations = annotations_display(context, context.new, node)
@@ -414,48 +403,14 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
     return tuple(texts)
 
 
-def _check_import_time_calls(context: Context, new: Item, old_code: CodeType, new_code: CodeType) -> bool:
-    """Whether the function's change reaches everything: what it gave at import stays as the old one made
-    it.
+def _check_import_time_calls(
+    context: Context, new: Item, old_code: CodeType, new_code: CodeType, parts: list[str]
+) -> bool:
+    """Whether the function's change reaches everything: what it gave at import stays as the old one made it.
+
+    What its inner functions do is followed by themselves: a decorator's wrapper is live, and changes with it.
     """
-    if context.owner:
-        return True
-    symbol, whole = context.symbol(new.name), True
-    for piece, place in context.world.callers(context.module, new.name):
-        if _same_outside_nested(old_code, new_code) and (piece.role == "decorator" or _gives_functions(new.function)):
-            continue  # the functions that it made are live instances, which follow
-        if piece.role in ("value", "decorator", "default", "base"):
-            whole = False
-            context.report.refused(
-                codes.MADE_AT_IMPORT,
-                symbol,
-                f"the changed function was called while modules were imported, and what it gave stays as "
-                f"the old one "
-                f"made it: {place}",
-                "change the place that uses the result, so that it calls a new function",
-                new_line=new.line,
-            )
-        else:
-            context.report.note(
-                codes.RAN_AT_IMPORT,
-                symbol,
-                f"the function also ran while modules were imported; that is not done again: {place}",
-                new_line=new.line,
-            )
-    return whole
-
-
-def _same_outside_nested(old: CodeType, new: CodeType) -> bool:
-    def flat(code: CodeType) -> tuple[object, ...]:
-        return tuple(const.co_qualname if isinstance(const, CodeType) else const for const in code.co_consts)
-
-    return old.co_code == new.co_code and old.co_names == new.co_names and same_constant(flat(old), flat(new))
-
-
-def _gives_functions(outer: FunctionNode) -> bool:
-    """Whether ``outer`` only hands out the functions that it makes: it calls none, and passes none on."""
-    own = {n.name for n in ast.walk(outer) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)} - {outer.name}
-    handed = {id(n.value) for n in ast.walk(outer) if isinstance(n, ast.Return)}
-    handed |= {id(n.value) for n in ast.walk(outer) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
-    used = [n for n in ast.walk(outer) if (isinstance(n, ast.Name) and n.id in own) or isinstance(n, ast.Lambda)]
-    return all(id(node) in handed for node in used)
+    changed = changed_functions(old_code, new_code)
+    if {"defaults", "keyword defaults"} & set(parts):
+        changed.append(new_code.co_qualname)
+    return check_function(context, new, changed) if changed else True
