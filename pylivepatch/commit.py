@@ -39,28 +39,38 @@ def set_codes(pairs: list[tuple[FunctionType, CodeType]]) -> Iterator[Any]:
     return map(setattr, [f for f, _ in pairs], repeat("__code__"), [c for _, c in pairs])
 
 
-def set_attribute(owner: Any, name: str, value: Any) -> Callable[[], Any]:
-    """A C callable that binds ``name``, or takes it away where ``value`` is :data:`MISSING`.
+def set_attribute(owner: Any, name: str, value: Any) -> tuple[Callable[[], Any], ...]:
+    """C callables that bind ``name``, or take it away where ``value`` is :data:`MISSING`.
 
-    Classes go through ``type``, modules through their dict: no ``__setattr__`` of anybody's runs.
+    Classes go through ``type``, modules through their dict: no ``__setattr__`` of anybody's runs. None of them fails,
+    also where somebody has taken the name away: a commit that stops half-way would be neither old nor new.
     """
     if isinstance(owner, type):
-        if value is MISSING:
-            return partial(type.__delattr__, owner, name)
-        return partial(type.__setattr__, owner, name, value)
+        bind = partial(type.__setattr__, owner, name, None if value is MISSING else value)
+        return (bind, partial(type.__delattr__, owner, name)) if value is MISSING else (bind,)
     if isinstance(owner, dict):
         if value is MISSING:
-            return partial(owner.__delitem__, name)
-        return partial(owner.__setitem__, name, value)
-    return partial(setattr, owner, name, value)
+            return (partial(owner.pop, name, None),)
+        return (partial(owner.__setitem__, name, value),)
+    return (partial(setattr, owner, name, value),)
 
 
-def once(*steps: Iterable[Any], times: list[float]) -> Callable[[], None]:
+def read_attribute(owner: Any, name: str) -> Callable[[], Any]:
+    """A C callable that gives what ``name`` is bound to, or :data:`MISSING`."""
+    if isinstance(owner, dict | type):
+        return partial((vars(owner) if isinstance(owner, type) else owner).get, name, MISSING)
+    return partial(getattr, owner, name, MISSING)
+
+
+def once(*steps: Iterable[Any], times: list[float], plan: list[Iterable[Any]] | None = None) -> Callable[[], None]:
     """A C callable that runs ``steps`` in order, once, and notes its own beginning and end in ``times`` (seconds).
 
-    A second call does nothing: the iterators are used up.
+    A second call does nothing: the iterators are used up. ``plan`` is a list to put them into: emptied before the
+    first call, nothing is done, and nothing of the steps is kept.
     """
-    return partial(exhaust, chain(_note(times), *steps, _note(times)))
+    plan = [] if plan is None else plan
+    plan += [_note(times), *steps, _note(times)]
+    return partial(exhaust, chain.from_iterable(plan))
 
 
 def _note(times: list[float]) -> Iterator[None]:

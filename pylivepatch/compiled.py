@@ -9,22 +9,22 @@ trampolines for both directions, and marshals each function by itself: the targe
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import json
 import marshal
-import operator
 import os
-import re
 import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path as FilePath
 from types import CodeType
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from pylivepatch import errors
 from pylivepatch.errors import CompileError, LivePatchError, WrongPython
@@ -33,6 +33,7 @@ from pylivepatch.ftrace.late import signature_key
 from pylivepatch.ftrace.trampoline import Path, Template, trampoline
 from pylivepatch.ftrace.verify import check
 from pylivepatch.patch import CodeRef, FunctionChange, ModulePatch, NewFunction, NewImport, Patch, ValueChange
+from pylivepatch.patchfile import unmet
 
 _HEADER = b"pylivepatch compiled 1\n"
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "__annotate__")
@@ -75,10 +76,17 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CompiledModule:
+    """What a target takes for one module.
+
+    ``prepared`` is one for the whole patch: the parts that ``prepare`` has made, by module, so that a module may import
+    a name that the same patch brings to another.
+    """
+
     name: str
     filename: str  # the co_filename of the new code
     source: bytes  # the new source, compressed, for tracebacks
     items: tuple[Item, ...]
+    prepared: WeakValueDictionary[str, Any] = field(default_factory=WeakValueDictionary, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,10 @@ class CompiledPatch:
     magic: bytes
     optimize: int
     modules: tuple[CompiledModule, ...]
+
+    def __post_init__(self) -> None:
+        shared: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        object.__setattr__(self, "modules", tuple(replace(module, prepared=shared) for module in self.modules))
 
     def to_bytes(self) -> bytes:
         head = {"name": self.name, "description": self.description}
@@ -136,29 +148,20 @@ def check_python(magic: bytes, optimize: int) -> None:
 
 def check_requirement(requirement: str, name: str) -> None:
     """Raise :class:`WrongPython` unless this Python meets ``requirement``: clauses like ``>=3.11``, commas between."""
-    tests = {
-        ">=": operator.ge,
-        "<=": operator.le,
-        ">": operator.gt,
-        "<": operator.lt,
-        "==": operator.eq,
-        "!=": operator.ne,
-    }
-    for clause in filter(None, (part.strip() for part in requirement.split(","))):
-        match = re.fullmatch(r"(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)(?:\.\*)?", clause)
-        if match is None:
-            raise WrongPython(
-                f"the patch's requirement {requirement!r} is not understood",
-                where=name,
-                advice="write it as clauses like >=3.11 or <3.14, with commas between",
-            )
-        wanted = tuple(map(int, match[2].split(".")))
-        if not tests[match[1]](sys.version_info[: len(wanted)], wanted):
-            raise WrongPython(
-                f"the patch needs Python {requirement}, and this is {sys.version.split()[0]}",
-                where=sys.executable,
-                advice="build a patch for this Python",
-            )
+    try:
+        clause = unmet(requirement, sys.version_info[:3])
+    except ValueError as error:
+        raise WrongPython(
+            f"the patch's requirement {requirement!r} is not understood: {error}",
+            where=name,
+            advice="write it as clauses like >=3.11 or <3.14, with commas between",
+        ) from error
+    if clause:
+        raise WrongPython(
+            f"the patch needs Python {clause}, and this is {sys.version.split()[0]}",
+            where=sys.executable,
+            advice="build a patch for this Python",
+        )
 
 
 def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch:
@@ -171,7 +174,12 @@ def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch
         )
     check_requirement(patch.requires_python, patch.name)
     level = sys.flags.optimize if optimize is None else optimize
-    modules = tuple(_compile_module(patch.name, module, level) for module in patch.modules)
+    brought = {
+        (module.name, change.target)
+        for module, change in patch.changes()
+        if not isinstance(change, FunctionChange)
+    }
+    modules = tuple(_compile_module(patch.name, module, level, brought) for module in patch.modules)
     return CompiledPatch(patch.name, patch.description, importlib.util.MAGIC_NUMBER, level, modules)
 
 
@@ -227,7 +235,9 @@ def main() -> None:
 # --- one module ---------------------------------------------------------------------------------------------
 
 
-def _compile_module(patch: str, module: ModulePatch, optimize: int) -> CompiledModule:
+def _compile_module(
+    patch: str, module: ModulePatch, optimize: int, brought: Collection[tuple[str, str]] = ()
+) -> CompiledModule:
     filename = f"<livepatch {patch}>/{module.path}"
     old = _compile(module.old_source, module.path, optimize)
     new = _compile(module.new_source, filename, optimize)
@@ -251,8 +261,43 @@ def _compile_module(patch: str, module: ModulePatch, optimize: int) -> CompiledM
             items.append(Item("value", change.target, marshal.dumps((change.owner, change.name, before, after))))
         elif isinstance(change, NewImport):
             statement = _statement(change.statement, filename, change.line, optimize)
-            items.append(Item("import", change.target, marshal.dumps((change.name, statement))))
+            origin = _origin(change.statement, module)
+            payload = change.name, statement, origin if origin in brought else None, _bound_before(change.name, module)
+            items.append(Item("import", change.target, marshal.dumps(payload)))
     return CompiledModule(module.name, filename, zlib.compress(module.new_source.encode()), tuple(items))
+
+
+def _origin(statement: str, module: ModulePatch) -> tuple[str, str] | None:
+    """The module and the name in it that ``from module import name`` means, relative ones resolved."""
+    match ast.parse(statement).body:
+        case [ast.ImportFrom(names=[alias]) as node]:
+            return _source_of(node, module), alias.name
+    return None
+
+
+def _bound_before(name: str, module: ModulePatch) -> tuple[str, str] | None:
+    """The module and the name in it (``""`` for the module itself) that the old source imports as ``name``."""
+    for node in _parsed(module.old_source).body:
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            if isinstance(node, ast.ImportFrom) and (alias.asname or alias.name) == name:
+                return _source_of(node, module), alias.name
+            if isinstance(node, ast.Import) and (alias.asname or alias.name.partition(".")[0]) == name:
+                return (alias.name if alias.asname else name), ""
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+def _source_of(node: ast.ImportFrom, module: ModulePatch) -> str:
+    """The module that a ``from`` import names, relative ones resolved."""
+    if not node.level:
+        return node.module or ""
+    package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
+    base = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*base, *([node.module] if node.module else [])])
 
 
 def _compile(source: str, filename: str, optimize: int) -> CodeType:
@@ -384,6 +429,14 @@ def make_pair(old: CodeType, new: CodeType, before: Optional | None = None, afte
         tuple(guards_old),
         tuple(guards_new),
     )
+
+
+def equal_nested(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
+    """The nested functions that :func:`make_pair` leaves alone: the code of both sides."""
+    news = dict(_nested(new))
+    for key, (_, code) in _nested(old):
+        if key in news and normal_form(code) == normal_form(news[key][1]):
+            yield code, news[key][1]
 
 
 def children(paths: list[Path], outer: Path) -> list[Path]:

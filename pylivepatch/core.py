@@ -7,6 +7,7 @@ function can be taken out.
 
 from __future__ import annotations
 
+import dataclasses
 import linecache
 import os
 import sys
@@ -15,14 +16,15 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pylivepatch import arrivals, events, journal, patchfile
+from pylivepatch import arrivals, cumulative, events, journal, patchfile
 from pylivepatch.activeness.references import version_of
+from pylivepatch.below import Below
 from pylivepatch.callbacks import CallbackRunner, Callbacks, Outcome
 from pylivepatch.compiled import CompiledModule, CompiledPatch, check_python, compile_patch, compile_with
 from pylivepatch.errors import (
@@ -42,7 +44,8 @@ from pylivepatch.removable import check_removable, overridden
 from pylivepatch.state import PatchStates, check_compatible
 from pylivepatch.taints import Reason, taint
 from pylivepatch.transition.base import State, Transition
-from pylivepatch.transition.swap import Swap
+from pylivepatch.transition.swap import Attribute, Guard, Swap
+from pylivepatch.transition.twins import merge, twins
 from pylivepatch.way import DEFAULT_GATE, DEFAULT_TIMEOUT, Way
 
 _Step = Callable[[str], tuple[Outcome, ...]]
@@ -68,6 +71,7 @@ class Applied:
     tainted: bool = False  # see pylivepatch.taints
     forced: bool = False
     _companions: tuple[Any, ...] = ()  # its callbacks and states, if it has any
+    _replaced: tuple[Applied, ...] = ()  # while it is being loaded: those whose place it takes
     _restart: bool = False  # a module of the patch has arrived: look again
 
     def __repr__(self) -> str:
@@ -136,6 +140,7 @@ def load(
     mode: str = "refcount",
     gate: float | None = DEFAULT_GATE,
     suspended: str = "hold",
+    replace: bool = False,
 ) -> Applied:
     """Apply a patch to this process: every function switches at one instant, when nobody executes an old one.
 
@@ -149,7 +154,11 @@ def load(
     no gate. It concerns ``refcount`` only. So does ``suspended``: by ``hold`` (the default) a suspended generator or
     coroutine holds the transition; by ``allow`` it finishes on the old code, and taints the patch.
 
+    With ``replace`` the patch is *cumulative*: built against the program as it was before any patch, it takes the place
+    of all that are applied in the same switch. What it does not bring goes back to what it was.
+
     Raises :class:`PrepareError` (or one of its kinds) where the patch is refused with nothing touched,
+    :class:`NotRemovable` where one that it is to replace cannot be taken out,
     :class:`TransitionTimeout` where it was reversed, :class:`TransitionReversed` where somebody asked for that.
     """
     way = Way(timeout, deep, mode, gate, suspended)
@@ -166,9 +175,11 @@ def load(
                 advice="unload it first, or give the new one another name",
             )
         applied = Applied(name, description, time.time())
-        if isinstance(patch, Patch) and (patch.callbacks is not None or patch.states):
-            applied._companions = (patch.callbacks or Callbacks(), patch.states)
-            check_compatible(PatchStates(name, patch.states), _runner.applied, replace=False)
+        applied._replaced = tuple(_stack) if replace else ()
+        callbacks, states = (patch.callbacks, patch.states) if isinstance(patch, Patch) else (None, ())
+        if callbacks is not None or states or any(below._companions for below in applied._replaced):
+            applied._companions = (callbacks or Callbacks(), states)
+            check_compatible(PatchStates(name, states), _runner.applied, replace=replace)
         undertaking.ending.append(partial(_forget_arrivals, applied))
         if code is not None:  # before looking which are there: none may slip through in between
             arrivals.expect([module.name for module in code.modules], applied, partial(_arrived, applied))
@@ -195,34 +206,58 @@ def _load(
     announced = False
     while True:
         applied._restart = False
-        applied._parts, applied._waiting = _prepare(code, replacements)
+        layers = _layers_of(applied)
+        applied._parts, applied._waiting = _prepare(code, replacements, Below(layers))
         if applied._restart:  # making the new version imported one of them
             continue
         if not applied._parts and not applied._waiting:
             raise PrepareError("the patch changes nothing", where=applied.name, advice="add a change to it")
         if applied._companions and not announced:
-            _runner.before_load(applied.name, *applied._companions)
-            undertaking.ending.append(partial(_tell, applied, _runner.after_load, _runner.load_reversed))
+            _announce(undertaking, applied)
             announced = True
         try:
             left = max(0.0, deadline - time.monotonic())
-            applied.report = _switch(undertaking, applied, applied._parts, replace(way, timeout=left), forward=True)
+            change = _replacement(applied, layers) if applied._replaced else _loading(applied._parts)
+            applied.report = _switch(undertaking, applied, change, dataclasses.replace(way, timeout=left))
         except TransitionRestart:
             continue
+        applied.report["replaced"] = [gone.name for gone in applied._replaced]
+        applied._replaced = ()
         applied.report["waiting"] = list(applied._waiting)
         return
 
 
+def _layers_of(applied: Applied) -> list[Part]:
+    """All parts of the patches that it is to replace, oldest first. Raises where one of them cannot go."""
+    for below in applied._replaced:
+        _check_not_forced(below)
+    layers = [part for below in applied._replaced for part in below._parts]
+    cumulative.check_replaceable(applied.name, layers)
+    return layers
+
+
+def _announce(undertaking: Undertaking, applied: Applied) -> None:
+    """Run the callbacks that come before, and see to it that those are run which follow."""
+    if not applied._replaced:
+        _runner.before_load(applied.name, *applied._companions)
+        undertaking.ending.append(partial(_tell, applied, _runner.after_load, _runner.load_reversed))
+        return
+    replaced = [gone.name for gone in applied._replaced]
+    _taint(applied, _runner.before_replace(applied.name, replaced, *applied._companions))
+    after = partial(_runner.after_replace, replaced=replaced)
+    undertaking.ending.append(partial(_tell, applied, after, partial(_runner.replace_reversed, replaced=replaced)))
+
+
 def _prepare(
-    code: CompiledPatch | None, replacements: tuple[Replacement, ...]
+    code: CompiledPatch | None, replacements: tuple[Replacement, ...], below: Below
 ) -> tuple[list[Part], dict[str, CompiledModule]]:
     """The parts for the modules that are there, and the modules that are not. Every target is verified first."""
     there = [(module, live_modules(module.name)) for module in (code.modules if code else ())]
     for module, live in there:
         for one in live:
-            verify_module(module, one)
-    parts = [prepare_module(module, one) for module, live in there for one in live]
-    parts += [prepare_replacement(replacement) for replacement in replacements]
+            verify_module(module, one, below=below)
+    parts = [prepare_module(module, one, below=below) for module, live in there for one in live]
+    parts += [prepare_replacement(replacement, below) for replacement in replacements]
     _check_each_once(parts)
     return parts, {module.name: module for module, live in there if not live}
 
@@ -258,12 +293,17 @@ def _unload(name: str, is_it: Callable[[Applied], bool], way: Way) -> dict[str, 
         if applied._companions:
             _taint(applied, _runner.before_unload(name))
             undertaking.ending.append(partial(_tell, applied, _runner.unload_reversed, _runner.after_unload))
-        return _switch(undertaking, applied, applied._parts, way, forward=False)
+        return _switch(undertaking, applied, _unloading(applied._parts), way)
 
     return journal.perform(f"unload of {name!r}", work)
 
 
 def _check_removable(applied: Applied) -> None:
+    _check_not_forced(applied)
+    check_removable(applied.name, applied._parts, [(later.name, later._parts) for later in _later(applied)])
+
+
+def _check_not_forced(applied: Applied) -> None:
     if applied.forced:
         raise NotRemovable(
             f"{applied.name!r} was forced: old functions may still have been executing, and what they did since is "
@@ -271,7 +311,6 @@ def _check_removable(applied: Applied) -> None:
             where=applied.name,
             advice="let it stay until the process is restarted; another patch can be loaded on top of it",
         )
-    check_removable(applied.name, applied._parts, [(later.name, later._parts) for later in _later(applied)])
 
 
 def _later(applied: Applied) -> list[Applied]:
@@ -365,7 +404,7 @@ def _compile(patch: Patch | CompiledPatch | str | os.PathLike[str]) -> CompiledP
     if isinstance(patch, Patch):
         if not patch.modules:
             return None
-        built = replace(patch, replacements=())
+        built = dataclasses.replace(patch, replacements=())
         with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
             path = Path(folder, "patch.plp")
             patchfile.write(built, path)
@@ -392,27 +431,61 @@ def _check_each_once(parts: list[Part]) -> None:
             seen.add(id(function))
 
 
-def _switch(
-    undertaking: Undertaking, applied: Applied, parts: list[Part], way: Way, *, forward: bool
-) -> dict[str, Any]:
-    """Run the transition of these parts, and record its outcome, whatever else happens."""
-    swaps = [switch.swap(forward=forward) for part in parts for switch in part.switches]
-    if not forward:
-        swaps += [_leaving(switch.swap(forward=True)) for part in parts for switch in part.added]
-    attributes = [a if forward else a.inverted() for part in parts for a in part.attributes]
-    guards = [g for part in parts for g in (part.guards_old if forward else part.guards_new)]
-    modules: list[ModuleType] = [m for part in parts for m in part.modules]
-    transition = way.transition(
-        applied.name,
-        "load" if forward else "unload",
+@dataclass
+class _Change:
+    """What a transition is to switch, and what is to be recorded when it has."""
+
+    action: str
+    parts: list[Part]
+    swaps: list[Swap]
+    attributes: list[Attribute]
+    guards: list[Guard]
+    modules: list[ModuleType]
+    replaces: tuple[Applied, ...] = ()
+
+
+def _loading(parts: list[Part]) -> _Change:
+    return _Change(
+        "load",
+        parts,
+        [switch.swap(forward=True) for part in parts for switch in part.switches],
+        [a for part in parts for a in part.attributes],
+        [g for part in parts for g in part.guards_old],
+        [m for part in parts for m in part.modules],
+    )
+
+
+def _unloading(parts: list[Part]) -> _Change:
+    swaps = [switch.swap(forward=False) for part in parts for switch in part.switches]
+    swaps += [_leaving(switch.swap(forward=True)) for part in parts for switch in part.added]
+    return _Change(
+        "unload",
+        parts,
         swaps,
-        attributes if forward else attributes[::-1],
-        guards,
-        modules,
+        [a.inverted() for part in parts for a in part.attributes][::-1],
+        [g for part in parts for g in part.guards_new],
+        [m for part in parts for m in part.modules],
+    )
+
+
+def _replacement(applied: Applied, layers: list[Part]) -> _Change:
+    swaps, guards = cumulative.swaps(applied._parts, layers, Below(layers))
+    swaps += [_leaving(switch.swap(forward=True)) for switch in cumulative.leaving(layers)]
+    modules = [m for part in (*applied._parts, *layers) for m in part.modules]
+    attributes = cumulative.attributes(applied._parts, layers)
+    return _Change("load", applied._parts, swaps, attributes, guards, modules, applied._replaced)
+
+
+def _switch(undertaking: Undertaking, applied: Applied, change: _Change, way: Way) -> dict[str, Any]:
+    """Run the transition of a change, and record its outcome, whatever else happens."""
+    pairs, more = twins(change.swaps, change.guards)
+    change.swaps += [twin for _, twin in pairs]
+    change.guards += more
+    transition = way.transition(
+        applied.name, change.action, change.swaps, change.attributes, change.guards, change.modules
     )
     begun = len(undertaking.ending)
-    record = partial(_record, applied, parts, swaps, forward=forward)
-    undertaking.ending.append(partial(_settle, applied, transition, record))
+    undertaking.ending.append(partial(_settle, applied, transition, pairs, change))
     undertaking.transition = transition
     try:
         if applied._restart:  # before there was a transition to be asked
@@ -427,11 +500,12 @@ def _switch(
         undertaking.transition = None
 
 
-def _settle(applied: Applied, transition: Transition, record: Callable[[], None]) -> None:
+def _settle(applied: Applied, transition: Transition, pairs: list[tuple[Swap, Swap]], change: _Change) -> None:
     """Bring it to its end, and the record into line with that."""
     transition.end()
     if transition.state is State.COMMITTED:
-        record()
+        merge(pairs)
+        _record(applied, transition, change)
         if transition.allowed:
             _mark(applied, transition.action, "suspended", transition.allowed)
         if transition.forced is not None:
@@ -448,25 +522,38 @@ def _leaving(swap: Swap) -> Swap:
     return swap
 
 
-def _record(applied: Applied, parts: list[Part], swaps: list[Swap], *, forward: bool) -> None:
+def _record(applied: Applied, transition: Transition, change: _Change) -> None:
     """Put it on the stack, or take it off. May be repeated."""
-    pairs = zip((switch for part in parts for switch in part.switches), swaps, strict=False)
-    for switch, swap in pairs:
-        switch.remember(swap)
-    if forward:
-        for part in parts:
-            if part.source is not None:
-                _show_source(*part.source)
-        if applied not in _stack:
-            _stack.append(applied)
+    parts = change.parts
+    if change.replaces:
+        cumulative.remember(parts, change.swaps)
     else:
-        arrivals.forget(applied)
-        applied._waiting.clear()
-        if applied in _stack:
-            _stack.remove(applied)
-        for part in parts:
-            if part.source is not None:
-                linecache.cache.pop(part.source[0], None)
+        for switch, swap in zip((s for part in parts for s in part.switches), change.swaps, strict=False):
+            switch.remember(swap)
+    for attribute, found in transition.overwritten():
+        events.log.warning("%s: %s was changed in the last moment: %r", applied.name, attribute.label, found)
+        for part in parts:  # the way back gives it what it had, not what it had when the patch was prepared
+            part.attributes = [dataclasses.replace(a, old=found) if a is attribute else a for a in part.attributes]
+    for gone in change.replaces:
+        _take_off(gone)
+    if change.action == "unload":
+        _take_off(applied)
+        return
+    for part in parts:
+        if part.source is not None:
+            _show_source(*part.source)
+    if applied not in _stack:
+        _stack.append(applied)
+
+
+def _take_off(applied: Applied) -> None:
+    arrivals.forget(applied)
+    applied._waiting.clear()
+    if applied in _stack:
+        _stack.remove(applied)
+    for part in applied._parts:
+        if part.source is not None:
+            linecache.cache.pop(part.source[0], None)
 
 
 def _show_source(filename: str, compressed: bytes) -> None:
@@ -513,7 +600,7 @@ def _apply_arrival(applied: Applied, module: ModuleType, undertaking: Undertakin
             verify_module(compiled, module, arriving=True)
             part = prepare_module(compiled, module, arriving=True)
             _check_each_once([part])
-            _switch(undertaking, applied, [part], Way(_ARRIVAL_TIMEOUT), forward=True)
+            _switch(undertaking, applied, _loading([part]), Way(_ARRIVAL_TIMEOUT))
             applied._parts.append(part)
             applied.report.setdefault("arrived", []).append(name)
         applied._waiting.pop(name, None)

@@ -49,7 +49,10 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PYTHON = "%d.%d" % sys.version_info[:2]  # noqa: UP031 - two numbers of five
+_CLAUSE = re.compile(r"(>=|<=|==|!=|~=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?")
 _REBUILD = "build the patch again, or get the file again"
+_GIVE = "give a .plp file that `pylivepatch build` made"
+_DISTRUST = "no patch file is like this: do not load it, and get it again from whom you trust"
 
 
 def write(patch: Patch, path: str | os.PathLike[str]) -> None:
@@ -73,7 +76,9 @@ def write(patch: Patch, path: str | os.PathLike[str]) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise PatchFileError(
-            f"the patch file cannot be written: {problem.strerror}", where=str(path)
+            f"the patch file cannot be written: {problem.strerror}",
+            where=str(path),
+            advice="give a path in a folder that you may write to and that has room",
         ) from problem
 
 
@@ -94,7 +99,11 @@ def read(path: str | os.PathLike[str]) -> Patch:
             "this is a folder, not a patch file", where=where, advice="give a .plp file"
         ) from problem
     except (OSError, ValueError) as problem:
-        raise PatchFileError(f"the patch file cannot be read: {problem}", where=where) from problem
+        raise PatchFileError(
+            f"the patch file cannot be read: {problem}",
+            where=where,
+            advice="check that the path is right, and that you may read it",
+        ) from problem
     return load(data, where)
 
 
@@ -112,13 +121,17 @@ def dump(patch: Patch) -> bytes:
             old, new = module.old_source.encode(), module.new_source.encode()
         except UnicodeEncodeError as problem:
             raise PatchFileError(
-                f"the source of {module.name} is no text that UTF-8 can hold", where=module.path
+                f"the source of {module.name} is no text that UTF-8 can hold",
+                where=module.path,
+                advice="write lone surrogates as escapes in the source",
             ) from problem
         for side, text in (("old", old), ("new", new)):
             name = f"{side}/{module.path}"
             if name in entries or not _safe_path(name):
                 raise PatchFileError(
-                    f"the path of module {module.name} cannot be used in a file", where=module.path
+                    f"the path of module {module.name} cannot be used in a file",
+                    where=module.path,
+                    advice="give each module a relative path of its own, with `/` between folders",
                 )
             entries[name] = text
         modules.append(
@@ -141,7 +154,11 @@ def dump(patch: Patch) -> bytes:
     try:
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False).encode()
     except UnicodeEncodeError as problem:
-        raise PatchFileError("the patch holds text that UTF-8 cannot hold", where=patch.name) from problem
+        raise PatchFileError(
+            "the patch holds text that UTF-8 cannot hold",
+            where=patch.name,
+            advice="write lone surrogates as escapes in the source, and leave them out of the description",
+        ) from problem
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in ((_MANIFEST, text + b"\n"), *sorted(entries.items())):
@@ -156,7 +173,9 @@ def dump(patch: Patch) -> bytes:
     data = buffer.getvalue()
     if len(data) > MAX_FILE:
         raise PatchFileError(
-            f"the patch would take {len(data) >> 20} MiB, more than {MAX_FILE >> 20} MiB", where=patch.name
+            f"the patch would take {len(data) >> 20} MiB, more than {MAX_FILE >> 20} MiB",
+            where=patch.name,
+            advice="make several patches, each of modules that belong together",
         )
     return data
 
@@ -174,7 +193,7 @@ def load(data: bytes, where: str) -> Patch:
     if not data.startswith(b"PK\x03\x04"):
         raise bad(
             "this is no patch file: it does not start as a zip does",
-            "give a .plp file that `pylivepatch build` made",
+            _GIVE,
         )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -190,12 +209,38 @@ def load(data: bytes, where: str) -> Patch:
     ) as problem:
         raise bad(f"the file is corrupt or cut off: {problem}") from problem
     if _MANIFEST not in entries:
-        raise bad("the file has no manifest.json, so it is no patch file")
+        raise bad("the file has no manifest.json, so it is no patch file", _GIVE)
     try:
         manifest = json.loads(entries.pop(_MANIFEST).decode(), object_pairs_hook=_no_repeats)
     except (ValueError, RecursionError) as problem:
         raise bad(f"manifest.json is no JSON: {problem}") from problem
     return _patch_in(manifest, entries, bad)
+
+
+def unmet(requirement: str, version: tuple[int, ...]) -> str:
+    """The first clause of ``requires_python`` that ``version`` (``sys.version_info[:3]``) does not meet, or ``""``.
+
+    Raises ``ValueError`` for what is no list of clauses such as ``>=3.11, !=3.12.*``.
+    """
+    failed = ""
+    for clause in filter(None, (part.strip() for part in requirement.split(","))):
+        match = _CLAUSE.fullmatch(clause)
+        if match is None or (match[1] == "~=" and ("." not in match[2] or match[3])):
+            raise ValueError(f"{clause!r} is not understood")
+        wanted = tuple(map(int, match[2].split(".")))
+        mine = version[: len(wanted)] if match[3] else version
+        padded = wanted if match[3] else wanted + (0,) * (len(version) - len(wanted))
+        met = {
+            ">=": mine >= padded,
+            "<=": mine <= padded,
+            ">": mine > padded,
+            "<": mine < padded,
+            "==": mine == padded,
+            "!=": mine != padded,
+            "~=": mine >= padded and version[: len(wanted) - 1] == wanted[:-1],
+        }[match[1]]
+        failed = failed or ("" if met else clause)
+    return failed
 
 
 def _unpack(archive: zipfile.ZipFile, bad: Any) -> dict[str, bytes]:
@@ -208,17 +253,17 @@ def _unpack(archive: zipfile.ZipFile, bad: Any) -> dict[str, bytes]:
     for info in infos:
         name = info.orig_filename
         if not _safe_path(name):
-            raise bad(f"the entry {name!r} has a path that leads out of the file, or is none")
+            raise bad(f"the entry {name!r} has a path that leads out of the file, or is none", _DISTRUST)
         if name in entries:
-            raise bad(f"the entry {name!r} is there twice")
+            raise bad(f"the entry {name!r} is there twice", _DISTRUST)
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise bad(f"the entry {name!r} is a symbolic link")
+            raise bad(f"the entry {name!r} is a symbolic link", _DISTRUST)
         if info.flag_bits & 1:
             raise bad(f"the entry {name!r} is encrypted")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise bad(f"the entry {name!r} is packed in a way that patch files do not use")
         if info.file_size > 1 << 20 and info.file_size > MAX_RATIO * max(info.compress_size, 1):
-            raise bad(f"the entry {name!r} unpacks to over {MAX_RATIO} times its size")
+            raise bad(f"the entry {name!r} unpacks to over {MAX_RATIO} times its size", _DISTRUST)
         if name != _MANIFEST and not name.startswith(("old/", "new/")):
             raise bad(f"the entry {name!r} is none that a patch file has")
         with archive.open(info) as file:  # never more than announced, whatever is in the stream
@@ -265,6 +310,10 @@ def _patch_in(manifest: Any, entries: dict[str, bytes], bad: Any) -> Patch:
     top.take("format", int)
     name, description = top.text("name"), top.text("description")
     requires, _ = top.text("requires_python"), top.text("built_by")
+    try:
+        unmet(requires, ())
+    except ValueError as problem:
+        raise bad(f"manifest.json.requires_python: {problem}") from problem
     modules = []
     for number, raw in enumerate(top.items("modules")):
         modules.append(_module_in(raw, f"modules[{number}]", entries, bad))
@@ -364,20 +413,18 @@ class _Fields:
             raise self.bad(f"{title} is no {kind.__name__.lower()} display")
 
     def statement(self, key: str, name: str) -> str:
-        """The text of one import statement that binds ``name`` and nothing else."""
+        """The text of one statement that binds ``name`` by an import: of this name alone, or in a ``try`` or ``if``."""
         text = self.text(key)
         tree = _parsed(text, "exec")
         if isinstance(tree, str):
             raise self.bad(f"{self.title}.{key} is no statement of Python {_PYTHON}: {tree}")
         match tree.body:
-            case [ast.Import(names=[ast.alias(name=module, asname=asname)])]:
-                bound = asname or module.partition(".")[0]
-            case [ast.ImportFrom(names=[ast.alias(name=module, asname=asname)])]:
-                bound = asname or module
+            case [ast.Import(names=[_]) | ast.ImportFrom(names=[_])] | [ast.Try() | ast.If()]:
+                bound = _bound_in(tree)
             case _:
                 raise self.bad(f"{self.title}.{key} is no import statement of one name")
-        if bound != name:
-            raise self.bad(f"{self.title}.{key} binds {bound}, not {name}")
+        if name not in bound:
+            raise self.bad(f"{self.title}.{key} binds {', '.join(sorted(bound)) or 'nothing'}, not {name}")
         return text
 
     def items(self, key: str) -> list[Any]:
@@ -396,6 +443,18 @@ class _Fields:
             raise self.bad(
                 f"{self.title} has a field that is not known: {min(self.raw)!r}", "update pylivepatch"
             )
+
+
+def _bound_in(tree: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
 
 
 def _parsed(text: str, mode: Literal["eval", "exec"]) -> Any:

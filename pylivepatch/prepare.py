@@ -8,18 +8,22 @@ whole patch.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import marshal
 import operator
 import sys
 import time
 import weakref
-from dataclasses import dataclass, field
-from types import CellType, CodeType, FunctionType, ModuleType
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field, replace
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from pylivepatch.activeness.functions import unwrap, walk
 from pylivepatch.activeness.references import Version, version_of
+from pylivepatch.below import NOTHING, Below
+from pylivepatch.commit import read_attribute
 from pylivepatch.compiled import (
     CompiledModule,
     Item,
@@ -27,6 +31,7 @@ from pylivepatch.compiled import (
     checked_trampoline,
     children,
     code_at,
+    equal_nested,
     load_pair,
     make_pair,
     normal_form,
@@ -34,14 +39,16 @@ from pylivepatch.compiled import (
 from pylivepatch.errors import CodeMismatch, DataMismatch, PrepareError, TargetNotFound, UnswappableShape
 from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.keeper import keeper
+from pylivepatch.ftrace.late import change_places
 from pylivepatch.ftrace.trampoline import Path, Template
 from pylivepatch.patch import Replacement
-from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch
+from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch, alike
+from pylivepatch.transition.twins import relate
 
 ANNOTATIONS = "__annotate__" if sys.version_info >= (3, 14) else "__annotations__"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Part:
     """What a patch does to one module, ready to be switched and, later, to be switched back (``klp_object``).
 
@@ -59,6 +66,8 @@ class Part:
     source: tuple[str, bytes] | None = None  # file name of the new code, and the compressed source
     keep: list[Version] = field(default_factory=list)
     arriving: bool = False
+    below: Below = NOTHING
+    prepared: MutableMapping[str, Any] = field(default_factory=dict)  # the parts of the same patch, by module
 
 
 def live_modules(name: str) -> list[ModuleType]:
@@ -67,6 +76,12 @@ def live_modules(name: str) -> list[ModuleType]:
     module = sys.modules.get(name)
     if isinstance(module, ModuleType):
         found.append(module)
+    elif module is not None:
+        raise TargetNotFound(
+            f"sys.modules has something else under this name: {_short(module)}",
+            where=name,
+            advice="patch the module that it stands for, by that one's name",
+        )
     main = sys.modules.get("__main__")
     if isinstance(main, ModuleType) and main not in found:
         spec = getattr(main, "__spec__", None)
@@ -83,25 +98,32 @@ def live_modules(name: str) -> list[ModuleType]:
 # --- built patches ------------------------------------------------------------------------------------------
 
 
-def verify_module(compiled: CompiledModule, module: ModuleType, *, arriving: bool = False) -> None:
+def verify_module(
+    compiled: CompiledModule, module: ModuleType, *, arriving: bool = False, below: Below = NOTHING
+) -> None:
     """Find every target of one module, and run nothing of the new version. Raises a :class:`PrepareError`."""
     for item in compiled.items:
         where = f"{module.__name__}:{item.target}"
         if item.kind == "function":
-            locate(module, item.target, load_pair(item.payload)[0].old)
+            locate(module, item.target, load_pair(item.payload)[0].old, below)
         elif item.kind == "value":
-            _check_value(module, item, where, arriving)
+            _check_value(module, item, where, arriving, below)
         elif item.kind == "new":
             _owner(module, item.target)
         time.sleep(0)
 
 
-def prepare_module(compiled: CompiledModule, module: ModuleType, *, arriving: bool = False) -> Part:
+def prepare_module(
+    compiled: CompiledModule, module: ModuleType, *, arriving: bool = False, below: Below = NOTHING
+) -> Part:
     """Make everything that the patch brings to one module. Raises a :class:`PrepareError`.
 
     ``arriving`` says that the module has just been imported, so that it may have copied values that the patch set.
+    ``below`` sees through the patches that this one replaces.
     """
-    part = Part(compiled.name, [module], source=(compiled.filename, compiled.source), arriving=arriving)
+    part = Part(compiled.name, [module], source=(compiled.filename, compiled.source), arriving=arriving, below=below)
+    part.prepared = compiled.prepared
+    part.prepared[module.__name__] = part
     scratch: dict[str, Any] = {}
     for item in compiled.items:
         where = f"{module.__name__}:{item.target}"
@@ -113,7 +135,7 @@ def prepare_module(compiled: CompiledModule, module: ModuleType, *, arriving: bo
             raise PrepareError(
                 f"preparing the new version failed: {type(error).__name__}: {error}",
                 where=where,
-                advice="the expression or import must work in the live process; nothing was changed",
+                advice="the expression or import must work in the live process; nothing was switched",
             ) from error
         time.sleep(0)  # marshal.loads is one C call a function; let others run between two
     return part
@@ -121,8 +143,8 @@ def prepare_module(compiled: CompiledModule, module: ModuleType, *, arriving: bo
 
 def _load_function(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
     pair, (defaults, kwdefaults, annotations) = load_pair(item.payload)
-    functions = locate(module, item.target, pair.old)
-    for live in _by_code(functions):
+    functions = locate(module, item.target, pair.old, part.below)
+    for live in _by_code(functions, part.below):
         switch = _switch(part, pair, live, where, owner=_owner(module, item.target))
         for function in live:
             _carry_documentation(part, function, pair.new, where)
@@ -165,18 +187,18 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
     part.added.append(Switch(where, version, version, template, template, [weakref.ref(function)]))
 
 
-def _check_value(module: ModuleType, item: Item, where: str, arriving: bool) -> tuple[Any, Any, str]:
+def _check_value(module: ModuleType, item: Item, where: str, arriving: bool, below: Below) -> tuple[Any, Any, str]:
     """The owner, the value that is there, and the key, if it is what the old source gives."""
     owner_name, name, before, after = marshal.loads(item.payload)
     owner = _class_named(module, owner_name, where) if owner_name else None
     space = vars(module) if owner is None else vars(owner)
     key = name if owner is None else _mangled(owner, name)
-    live = space.get(key, MISSING)
+    live = below.value(vars(module) if owner is None else owner, key, space.get(key, MISSING))
     expected = MISSING if before is None else eval(before, vars(module), {})
     if live is MISSING and expected is not MISSING:
         raise TargetNotFound(f"{item.target} is not there; the old source sets it", where=where, advice=_REBUILD)
-    if live is not MISSING and (expected is MISSING or not _equal(live, expected)):
-        if arriving and expected is not MISSING and _equal(live, eval(after, vars(module), {})):
+    if live is not MISSING and (expected is MISSING or not alike(live, expected)):
+        if arriving and expected is not MISSING and alike(live, eval(after, vars(module), {})):
             return vars(module) if owner is None else owner, expected, key  # a copy of what the patch has set elsewhere
         raise DataMismatch(
             f"{item.target} is {_short(live)}, but the old source "
@@ -184,19 +206,29 @@ def _check_value(module: ModuleType, item: Item, where: str, arriving: bool) -> 
             where=where,
             advice="it was changed at run time; build the patch without this value, or set it back first",
         )
+    if owner is not None and live is MISSING:
+        _check_bases(owner, key, where)
     return vars(module) if owner is None else owner, live, key
 
 
-def _equal(live: Any, expected: Any) -> bool:
-    return type(live) is type(expected) and bool(live == expected)
+def _check_bases(owner: type, key: str, where: str) -> None:
+    """A new class attribute must not hide a property of a base, through which instances get what they set."""
+    for base in owner.__mro__[1:]:
+        if hasattr(type(vars(base).get(key)), "__set__"):
+            raise DataMismatch(
+                f"the base class {base.__qualname__} has a property {key}, which a new class attribute would hide",
+                where=where,
+                advice="build the patch without this attribute, or give it another name",
+            )
 
 
 def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
-    owner, live, key = _check_value(module, item, where, part.arriving)
+    owner, live, key = _check_value(module, item, where, part.arriving, part.below)
+    _check_bindable(owner, key, where, new=live is MISSING)
     value = eval(marshal.loads(item.payload)[3], vars(module), scratch)
     if owner is vars(module):
         scratch[key] = value
-    current = vars(owner).get(key, MISSING) if isinstance(owner, type) else owner.get(key, MISSING)
+    current = part.below.value(owner, key, read_attribute(owner, key)())
     if current is not live:  # the new value is there already: on the way back the old one comes
         part.attributes.append(Attribute(owner, key, live, current, where, settled=True))
     else:
@@ -204,23 +236,84 @@ def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
 
 
 def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
-    name, statement = marshal.loads(item.payload)
-    exec(statement, vars(module), scratch)
-    if vars(module).get(name, MISSING) is not scratch[name]:
+    name, statement, origin, before = marshal.loads(item.payload)
+    live = part.below.value(vars(module), name, vars(module).get(name, MISSING))
+    if origin is not None and not part.arriving:
+        scratch[name] = _brought(part, origin[0], origin[1], where)
+    else:  # where the module arrives, the patch is applied, and the name is there
+        exec(statement, vars(module), scratch)
+    if name not in scratch:  # a statement that binds it only in some processes, and not in this one
+        return
+    if live is not scratch[name]:
+        if live is not MISSING and not part.arriving and live is not _imported(before):
+            raise DataMismatch(
+                f"{name} is {_short(live)}, which the old source does not {'import' if before else 'bind'}",
+                where=where,
+                advice="it was set at run time; set it back first, or build the patch without this import",
+            )
         _bind(part, vars(module), name, scratch[name], where)
+
+
+def _imported(origin: tuple[str, str] | None) -> Any:
+    """What an import that ran long ago has given, as far as it is still there."""
+    if origin is None:
+        return None
+    source, name = origin
+    whole = sys.modules.get(source)
+    if not name or whole is None:
+        return whole
+    return vars(whole).get(name, sys.modules.get(f"{source}.{name}"))
+
+
+def _brought(part: Part, source: str, name: str, where: str) -> Any:
+    """What the same patch is about to bind as ``name`` in the module ``source``, which is prepared already."""
+    was_there = source in sys.modules
+    origin = importlib.import_module(source)
+    sibling = part.prepared.get(source)
+    if sibling is not None and sibling.modules[0] is origin:
+        for attribute in sibling.attributes:
+            if attribute.owner is vars(origin) and attribute.name == name:
+                return attribute.new
+    raise PrepareError(
+        f"{name} comes with this patch to {source}, which "
+        + ("is not prepared yet" if was_there else "was not imported until just now"),
+        where=where,
+        advice="build the patch again" if was_there else "load the patch again; nothing was changed",
+    )
 
 
 _LOADERS = {"function": _load_function, "new": _load_new, "value": _load_value, "import": _load_import}
 _REBUILD = "build the patch against the version that this process runs"
 
 
+def _check_bindable(owner: Any, name: str, where: str, *, new: bool) -> None:
+    """A class must take the name in, and let it go again, without anybody having a say."""
+    if not isinstance(owner, type):
+        return
+    for meta in inspect.getmro(type(owner)):
+        if meta not in (type, object) and hasattr(type(vars(meta).get(name)), "__set__"):
+            raise UnswappableShape(
+                f"the metaclass {meta.__qualname__} has a descriptor named {name}, which would be called instead",
+                where=where,
+                advice="choose another name, or restart the process with the new version",
+            )
+    if new and name == "__new__":
+        raise UnswappableShape(
+            "a class that has got a __new__ cannot be made to forget it again: CPython goes on calling it",
+            where=where,
+            advice="do it in __init__, or in a function that makes the objects",
+        )
+
+
 def _bind(part: Part, owner: Any, name: str, value: Any, where: str) -> None:
-    old = vars(owner).get(name, MISSING) if isinstance(owner, type) else owner.get(name, MISSING)
+    _check_bindable(owner, name, where, new=(vars(owner) if isinstance(owner, type) else owner).get(name) is None)
+    old = part.below.value(owner, name, read_attribute(owner, name)())
     part.attributes.append(Attribute(owner, name, old, value, where))
 
 
 def _carry(part: Part, function: FunctionType, name: str, value: Any, where: str) -> None:
-    part.attributes.append(Attribute(function, name, getattr(function, name, None), value, f"{where}.{name}"))
+    old = part.below.value(function, name, getattr(function, name, None))
+    part.attributes.append(Attribute(function, name, old, value, f"{where}.{name}"))
 
 
 def annotations_of(values: dict[str, Any]) -> Any:
@@ -242,24 +335,26 @@ def annotations_of(values: dict[str, Any]) -> Any:
 
 def _carry_documentation(part: Part, function: FunctionType, new: CodeType, where: str) -> None:
     """The docstring moves, unless somebody gave the function another one than its code's."""
-    old_doc = FunctionType(function.__code__, {}, closure=function.__closure__).__doc__
+    old_doc = FunctionType(part.below.code(function), {}, closure=function.__closure__).__doc__
     new_doc = FunctionType(new, {}, closure=tuple(CellType() for _ in new.co_freevars) or None).__doc__
-    if function.__doc__ == old_doc and new_doc != old_doc:
+    if part.below.value(function, "__doc__", function.__doc__) == old_doc and new_doc != old_doc:
         _carry(part, function, "__doc__", new_doc, where)
 
 
 # --- finding functions --------------------------------------------------------------------------------------
 
 
-def locate(module: ModuleType, qualname: str, old: CodeType) -> list[FunctionType]:
+def locate(module: ModuleType, qualname: str, old: CodeType, below: Below) -> list[FunctionType]:
     """The live functions whose code is ``old``: where the name leads to, else wherever the namespace does.
 
     Raises :class:`TargetNotFound` or :class:`CodeMismatch`.
     """
     named = unwrap(static_lookup(module, qualname))
-    found = [f for f in named if same_code(f.__code__, old)]
+    found = [f for f in named if same_code(below.code(f), old)]
     if not found:
-        found = [f for f in walk([module]) if f.__code__.co_qualname == qualname and same_code(f.__code__, old)]
+        found = [f for f in walk([module]) if f.__code__.co_qualname == qualname and same_code(below.code(f), old)]
+    if not found:  # it stands elsewhere: an earlier patch moved the lines of what it did not change
+        found = [f for f in named if normal_form(below.code(f)) == normal_form(old)]
     if found:
         return list({id(f): f for f in found}.values())
     where = f"{module.__name__}:{qualname}"
@@ -329,10 +424,10 @@ def _mangled(owner: type, name: str) -> str:
     return name
 
 
-def _by_code(functions: list[FunctionType]) -> list[list[FunctionType]]:
+def _by_code(functions: list[FunctionType], below: Below) -> list[list[FunctionType]]:
     groups: dict[int, list[FunctionType]] = {}
     for function in functions:
-        groups.setdefault(id(function.__code__), []).append(function)
+        groups.setdefault(id(below.code(function)), []).append(function)
     return list(groups.values())
 
 
@@ -343,7 +438,7 @@ def _switch(
     part: Part, pair: Pair, live: list[FunctionType], where: str, *, owner: type | None, new: FunctionType | None = None
 ) -> Switch:
     """The switch for functions that share one live code object. ``new`` is given for hand-written replacements."""
-    old = live[0].__code__
+    old = part.below.code(live[0])
     # From 3.13 on CPython warns of such an assignment: Python code would run in the middle of the switch.
     if kind(old) != kind(pair.new):
         raise UnswappableShape(
@@ -351,13 +446,28 @@ def _switch(
             where=where,
             advice="objects made by the old one may be waiting to run; give the new one another name",
         )
+    moved = change_places(old, pair.new)
+    if moved:
+        raise UnswappableShape(
+            f"the parameters {', '.join(moved)} change places, and of a call that is under way at the switch it is not "
+            "known whether its arguments were passed by position or by name",
+            where=where,
+            advice="keep their order, or give the new function another name and change its callers",
+        )
+    for one, other in equal_nested(old, pair.new):
+        relate(one, other)
     if new is not None or pair.new.co_freevars != old.co_freevars:
         return _kept(part, pair, live, where, owner=owner, new=new)
-    switch = _tree(pair, (), (), old, pair.new, where, top=Switch(
-        where, version_of(old), version_of(pair.new), pair.forward, pair.backward, [weakref.ref(f) for f in live]
+    return pair_switch(part, replace(pair, old=old), live, where)
+
+
+def pair_switch(part: Part, pair: Pair, live: list[FunctionType], where: str) -> Switch:
+    """The switch of ``live``, which run the pair's old code now. Its guards go to ``part``."""
+    switch = _tree(pair, (), (), pair.old, pair.new, where, top=Switch(
+        where, version_of(pair.old), version_of(pair.new), pair.forward, pair.backward, [weakref.ref(f) for f in live]
     ))
     prefix = where.partition(":")[0]
-    part.guards_old += [_guard(old, path, prefix) for path in pair.guards_old]
+    part.guards_old += [_guard(pair.old, path, prefix) for path in pair.guards_old]
     part.guards_new += [_guard(pair.new, path, prefix) for path in pair.guards_new]
     return switch
 
@@ -397,21 +507,21 @@ def _kept(
             where=where,
             advice="keep the free variables of the function as they are",
         )
-    function = live[0]
+    function, old = live[0], part.below.code(live[0])
     if new is None:
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        cells = dict(zip(old.co_freevars, function.__closure__ or (), strict=True))
         closure = tuple(cells.get(name) or _class_cell(name, owner, where) for name in pair.new.co_freevars)
         new = FunctionType(pair.new, function.__globals__, function.__name__, None, closure or None)
-    code = keeper(new, function.__code__.co_freevars, new.__code__.co_filename)
+    code = keeper(new, old.co_freevars, new.__code__.co_filename)
     part.keep.append(version_of(new.__code__))
     prefix = where.partition(":")[0]
-    part.guards_old += [_guard(function.__code__, path, prefix) for path in pair.guards_old]
-    part.guards_old += [_guard(function.__code__, n.old_path, prefix) for n in pair.nested]
+    part.guards_old += [_guard(old, path, prefix) for path in pair.guards_old]
+    part.guards_old += [_guard(old, n.old_path, prefix) for n in pair.nested]
     return Switch(
         where,
-        version_of(function.__code__),
+        version_of(old),
         version_of(code),
-        checked_trampoline(function.__code__, []),
+        checked_trampoline(old, []),
         checked_trampoline(code, []),
         [weakref.ref(function)],
     )
@@ -430,9 +540,10 @@ def _class_cell(name: str, owner: type | None, where: str) -> CellType:
 # --- hand-written replacements ------------------------------------------------------------------------------
 
 
-def prepare_replacement(replacement: Replacement) -> Part:
+def prepare_replacement(replacement: Replacement, below: Below = NOTHING) -> Part:
     """The part for one pair of live functions. Raises a :class:`PrepareError`."""
     _check_accessors(replacement)
+    _check_layers(replacement)
     olds, news = unwrap(replacement.old), unwrap(replacement.new)
     label = getattr(replacement.old, "__qualname__", None) or repr(replacement.old)
     if not olds:
@@ -448,23 +559,59 @@ def prepare_replacement(replacement: Replacement) -> Part:
             advice="give a Python function, or a property with the same accessors",
         )
     modules = [m for m in (sys.modules.get(olds[0].__module__ or ""),) if isinstance(m, ModuleType)]
-    part = Part(olds[0].__module__ or "?", modules)
+    part = Part(olds[0].__module__ or "?", modules, below=below)
     for old, new in zip(olds, news, strict=True):
         where = f"{old.__module__}:{old.__qualname__}"
         if old is new:
             raise UnswappableShape("a function cannot replace itself", where=where, advice="give another function")
-        fits = new.__code__.co_freevars == old.__code__.co_freevars and _same_globals(old, new)
+        code = below.code(old)
+        if "__class__" in new.__code__.co_freevars and "__class__" not in code.co_freevars:
+            raise UnswappableShape(
+                "the replacement uses super() or __class__ of its own class, and the function has none",
+                where=where,
+                advice="name the class instead: super(Class, self)",
+            )
+        fits = new.__code__.co_freevars == code.co_freevars and _same_globals(old, new)
         # A copy: the replacement itself may be called by others, and their references are not ours.
-        pair = make_pair(old.__code__, new.__code__.replace(co_name=new.__code__.co_name))
+        pair = make_pair(code, new.__code__.replace(co_name=new.__code__.co_name))
         part.keep.append(version_of(new.__code__))
         switch = _switch(part, pair, [old], where, owner=None, new=None if fits else new)
         switch.everywhere = False
         part.switches.append(switch)
         for name in ("__defaults__", "__kwdefaults__", ANNOTATIONS, "__doc__"):
-            before, after = getattr(old, name), getattr(new, name)
+            before, after = below.value(old, name, getattr(old, name)), getattr(new, name)
             if _differ(before, after):
                 part.attributes.append(Attribute(old, name, before, after, f"{where}.{name}"))
     return part
+
+
+def _layers(thing: Any) -> list[tuple[str, Any]]:
+    """What stands around the function that ``thing`` leads to, from the outside in."""
+    found: list[tuple[str, Any]] = []
+    while len(found) < 20:
+        if isinstance(thing, functools.partial):
+            found.append(("a partial", (thing.args, thing.keywords)))
+            thing = thing.func
+        elif isinstance(thing, MethodType | staticmethod | classmethod):
+            found.append(("a method", None))
+            thing = thing.__func__
+        elif hasattr(thing, "__wrapped__"):
+            found.append(("a decorator", None))
+            thing = thing.__wrapped__
+        else:
+            break
+    return found
+
+
+def _check_layers(replacement: Replacement) -> None:
+    """Only the innermost function moves: what stands around the new one must stand around the old one too."""
+    old, new = _layers(replacement.old), _layers(replacement.new)
+    if new and not alike(new, old):
+        raise UnswappableShape(
+            f"the replacement is inside {' in '.join(label for label, _ in new)}, which would be left out: only its function moves",
+            where=str(getattr(replacement.new, "__qualname__", None) or _short(replacement.new)),
+            advice="give the plain function; or one with the same decorators as the old one, which keeps its own",
+        )
 
 
 def _check_accessors(replacement: Replacement) -> None:
@@ -514,5 +661,8 @@ def _global_names(code: CodeType) -> set[str]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:
+        text = object.__repr__(value)
     return text if len(text) <= 60 else text[:57] + "..."

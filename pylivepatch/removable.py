@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import FunctionType
-from typing import Any
 
 from pylivepatch.activeness.functions import unwrap
 from pylivepatch.errors import DataMismatch, NotRemovable
 from pylivepatch.prepare import Part, static_lookup
-from pylivepatch.transition.swap import MISSING
+from pylivepatch.transition.swap import MISSING, alike
 
 
 def check_removable(name: str, parts: Sequence[Part], later: Iterable[tuple[str, Sequence[Part]]]) -> None:
@@ -35,7 +34,8 @@ def check_removable(name: str, parts: Sequence[Part], later: Iterable[tuple[str,
                         advice="take that tool's change out first",
                     )
         for attribute in part.attributes:
-            if attribute.current() is not attribute.new and not _equal_cells(attribute.current(), attribute.new):
+            now = attribute.current()
+            if not any(now is value or alike(now, value) for value in (attribute.new, attribute.old)):
                 raise DataMismatch(
                     f"{attribute.label} was changed after the patch had bound it",
                     where=attribute.label,
@@ -84,8 +84,3 @@ def _stands_on(part: Part, other_parts: Sequence[Part]) -> str:
         if added and other.name == part.name:
             return added[0]  # its new code may use the name
     return ""
-
-
-def _equal_cells(current: Any, bound: Any) -> bool:
-    """Function attributes such as ``__kwdefaults__`` and ``__doc__`` may be given back as equal copies."""
-    return current is not MISSING and bound is not MISSING and type(current) is type(bound) and current == bound

@@ -66,7 +66,7 @@ class Client:
     ) -> dict[str, Any]:
         """Compile a patch for the process and load it there. Returns the engine's report.
 
-        ``options`` are those of :func:`pylivepatch.load`: ``deep``, ``mode``, ``gate``, ``suspended``.
+        ``options`` are those of :func:`pylivepatch.load`: ``deep``, ``mode``, ``gate``, ``suspended``, ``replace``.
 
         ``on_event`` gets each event as a dict (``{"event": "drain", …}``) while it happens. Going away in the
         midst of it, by an exception of ``on_event`` or ``KeyboardInterrupt``, does not stop it.
@@ -139,6 +139,8 @@ class Client:
         try:
             connection.request(method, target, body, {"Content-Type": "application/json"} if body else {})
             yield connection.getresponse()
+        except _Callers as error:
+            raise error.error from None
         except TimeoutError as error:
             raise discovery.hangs(self.path) from error
         except (OSError, http.client.HTTPException) as error:
@@ -172,7 +174,10 @@ class Client:
                     report: dict[str, Any] = value["result"]
                     return report
                 if on_event is not None:
-                    on_event(value)
+                    try:
+                        on_event(value)
+                    except OSError as error:
+                        raise _Callers(error) from error
         raise AgentError(
             "the agent's answer ended in the middle",
             where=self.path,
@@ -192,6 +197,13 @@ class Client:
                 details={"answer": data[:200].decode(errors="replace")},
             )
         return value
+
+
+class _Callers(Exception):
+    """An error of ``on_event``'s own, which is not the connection's."""
+
+    def __init__(self, error: OSError) -> None:
+        self.error = error
 
 
 class _Connection(http.client.HTTPConnection):

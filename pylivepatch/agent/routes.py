@@ -103,7 +103,7 @@ class Routes:
 
     def _load(self, request: Request) -> Work:
         body = request.json()
-        chosen = options.from_json(body, but=("patch",))
+        chosen = options.from_json(body, but=("patch",), flags=("replace",))
         patch = body.get("patch")
         if not isinstance(patch, str):
             raise BadRequest(

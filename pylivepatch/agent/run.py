@@ -53,6 +53,10 @@ def interpreter_flags() -> list[str]:
             where=sys.executable,
             advice="leave the flag out, or call pylivepatch.agent.start() in the program",
         )
+    given = sys.orig_argv[1:]
+    for i in range(len(given) - 1):
+        if given[i] == "-m" and given[i + 1].partition(".")[0] == "pylivepatch":
+            return given[:i]  # python FLAGS -m pylivepatch …: all of them, also those that leave no trace in sys.flags
     flags: list[str] = _args_from_interpreter_flags()
     return flags
 

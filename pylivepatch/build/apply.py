@@ -69,7 +69,11 @@ def _apply_file(file: FileDiff, strip: int, tree: dict[str, bytes], report: Repo
     where = f"{title}:{file.line}"
     for path in (old, new):
         if path.startswith("/") or ".." in PurePosixPath(path).parts:
-            raise DiffError(f"the path {path} leads out of the source folder", where=where)
+            raise DiffError(
+                f"the path {path} leads out of the source folder",
+                where=where,
+                advice="make the diff from inside the folder, with relative paths",
+            )
     created = file.old == NOWHERE or (old not in tree and _is_creation(file))
     if file.binary:
         _binary(file, old, new, tree, where)
@@ -103,10 +107,14 @@ def _apply_file(file: FileDiff, strip: int, tree: dict[str, bytes], report: Repo
         data = _apply_hunks(file, data, old, report, title)
     if not new:
         if data:
-            raise DiffError(f"{old} is to be removed, but has lines that the diff does not know", where=where)
+            raise DiffError(
+                f"{old} is to be removed, but has lines that the diff does not know",
+                where=where,
+                advice="make the diff against the very source that the process runs",
+            )
         del tree[old]
         return
-    if new != old and file.renamed and not created:
+    if new != old and file.renamed and not created and not file.copied:
         del tree[old]
     tree[new if file.renamed or created else old] = data
 

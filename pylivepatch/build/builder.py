@@ -12,7 +12,8 @@ from pylivepatch.build.apply import apply_diffs
 from pylivepatch.build.compare import compare_trees
 from pylivepatch.build.findings import BuildResult, Finding
 from pylivepatch.build.releases import fetch
-from pylivepatch.build.tree import File, arrange, package_prefix, read_pair, read_raw
+from pylivepatch.build.requires import check_requirement, of_project
+from pylivepatch.build.tree import CHECK_PATH, File, arrange, package_prefix, read_pair, read_raw
 from pylivepatch.errors import BuildError, BuildRefused, NothingChanged
 from pylivepatch.patch import Patch
 
@@ -48,7 +49,11 @@ def examine_diff(
     _check_name(name)
     root = Path(source)
     if not root.exists():
-        raise BuildError("there is no such source folder", where=str(root))
+        raise BuildError(
+            "there is no such source folder",
+            where=str(root),
+            advice="give the folder (or the file) that holds the source that the process runs",
+        )
     single = not root.is_dir()
     raw = {root.name: _read(root)} if single else read_raw(root)
     prefix = package_prefix(root.parent if single else root)
@@ -77,8 +82,11 @@ def examine_releases(
     name = name or re.sub(r"[^A-Za-z0-9._+-]", "-", f"{dist}-{old}-{new}")
     _check_name(name)
     with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
-        before, after = (arrange(fetch(dist, one, Path(folder), timeout=timeout)) for one in (old, new))
-    return _result(before, after, name, description or f"{dist} {old} to {new}")
+        before, after = (fetch(dist, one, Path(folder), timeout=timeout) for one in (old, new))
+    requires = check_requirement(after.requires_python, f"{dist} {new}")
+    return _result(
+        arrange(before.files), arrange(after.files), name, description or f"{dist} {old} to {new}", requires=requires
+    )
 
 
 def build_from_releases(
@@ -98,12 +106,14 @@ def _result(
     name: str,
     description: str,
     notes: Sequence[Finding] = (),
+    requires: str = "",
 ) -> BuildResult:
+    requires = requires or check_requirement(of_project(new), "pyproject.toml")
     modules, findings = compare_trees(old, new)
     every = (*notes, *findings)
     refusals = tuple(finding for finding in every if finding.verdict == "refused")
     changes = tuple(finding for finding in every if finding.verdict == "applied")
-    patch = Patch(name, description, modules) if modules and not refusals else None
+    patch = Patch(name, description, modules, requires_python=requires) if modules and not refusals else None
     return BuildResult(patch, changes, refusals)
 
 
@@ -130,14 +140,16 @@ def _check_name(name: str) -> None:
     try:
         Patch(name)
     except ValueError as problem:
-        raise BuildError(str(problem), where=name) from problem
+        raise BuildError(str(problem), where=name, advice="such as: fix-CVE-2026-1") from problem
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as problem:
-        raise BuildError(f"the file cannot be read: {problem.strerror}", where=str(path)) from problem
+        raise BuildError(
+            f"the file cannot be read: {problem.strerror}", where=str(path), advice=CHECK_PATH
+        ) from problem
 
 
 def _diff_texts(diff: str | PathLike | Sequence[str | PathLike]) -> list[tuple[str, bytes]]:

@@ -8,8 +8,9 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.definitions import compare_scope
 from pylivepatch.build.findings import Finding, Report
+from pylivepatch.build.order import order_modules
 from pylivepatch.build.same import same_tree
-from pylivepatch.build.source import Source, decode
+from pylivepatch.build.source import TOO_DEEP, Source, decode
 from pylivepatch.build.tree import File, is_text_only
 from pylivepatch.build.world import World
 from pylivepatch.errors import SourceError
@@ -47,7 +48,9 @@ def compare_trees(
         try:
             compare_scope(context, context.old.items, context.new.items)
         except RecursionError as problem:
-            raise SourceError("the file is nested too deeply to compare", where=path) from problem
+            raise SourceError(
+                "the file is nested too deeply to compare", where=path, advice=TOO_DEEP
+            ) from problem
         _star_imported(context)
     patches = tuple(
         ModulePatch(
@@ -57,7 +60,7 @@ def compare_trees(
             context.new.source.text,
             tuple(sorted(context.changes, key=_line)),
         )
-        for context in contexts.values()
+        for context in map(contexts.__getitem__, order_modules(contexts))
         if context.changes
     )
     findings = [finding for context in contexts.values() for finding in context.report.findings]
@@ -96,6 +99,7 @@ def _line(change: Change) -> int:
 def _compare_files(old: Mapping[str, File], new: Mapping[str, File]) -> Report:
     """What is no change within a module: files that came, went, or are no Python source."""
     report = Report("", "")
+    moved = {file.data: file.module for path, file in old.items() if path not in new and file.data and file.module}
     for path in sorted(old.keys() | new.keys()):
         before, after = old.get(path), new.get(path)
         if before is not None and after is not None and before.data == after.data:
@@ -110,8 +114,10 @@ def _compare_files(old: Mapping[str, File], new: Mapping[str, File]) -> Report:
             report.refused(
                 codes.OTHER_FILE,
                 "",
-                f"the file {what}, and it is no Python source, so a patch cannot hold it",
-                "bring the file onto the machine by itself if the process reads it anew, and leave it out "
+                f"the file {what}, and it is {_what_else(path)}, so a patch cannot hold it",
+                "leave it out of the diff, and restart the process for it"
+                if path.endswith(_EXTENSIONS)
+                else "bring the file onto the machine by itself if the process reads it anew, and leave it out "
                 "of the diff",
             )
         elif not file.module:
@@ -126,8 +132,10 @@ def _compare_files(old: Mapping[str, File], new: Mapping[str, File]) -> Report:
             report.refused(
                 codes.MODULE_NEW,
                 "",
-                "the module is new: the process has no file to import it from",
-                "put what is needed of it into a module that exists already",
+                "the module is new: the process has no file to import it from"
+                + (f" (it is what {moved[file.data]} was)" if file.data in moved else ""),
+                "put what is needed of it into a module that exists already"
+                + ("; a live process goes on with the old name" if file.data in moved else ""),
             )
         elif after is None and not _is_imported(new, file.module):
             report.note(codes.LEFT_IN_PLACE, "", "the module is gone and nothing imports it; it stays")
@@ -140,6 +148,13 @@ def _compare_files(old: Mapping[str, File], new: Mapping[str, File]) -> Report:
             )
     report.file = report.module = ""
     return report
+
+
+_EXTENSIONS = (".so", ".pyd", ".dll", ".dylib")
+
+
+def _what_else(path: str) -> str:
+    return "compiled code, which a process cannot exchange" if path.endswith(_EXTENSIONS) else "no Python source"
 
 
 def _is_imported(new: Mapping[str, File], module: str) -> bool:

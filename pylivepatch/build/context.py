@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import CodeType
 
@@ -38,12 +37,6 @@ class Context:
     new_hidden: frozenset[str] = frozenset()
     shape: str = "plain"
     has_bases: bool = False
-    body: tuple[Item, ...] | None = None
-
-    @property
-    def items(self) -> Sequence[Item]:
-        """The new version's items of the scope that is compared."""
-        return self.new.items if self.body is None else self.body
 
     @property
     def module(self) -> str:
@@ -80,7 +73,6 @@ class Context:
             new_hidden=self.new_hidden | bound_in(new),
             shape=shape,
             has_bases=has_bases,
-            body=tuple(new),
         )
 
 

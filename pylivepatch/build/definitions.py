@@ -7,13 +7,16 @@ import difflib
 from collections.abc import Sequence
 
 from pylivepatch.build import codes
+from pylivepatch.build.blocks import carry_new_blocks
 from pylivepatch.build.context import Context
 from pylivepatch.build.functions import compare_function, is_overload, new_function
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
-from pylivepatch.build.names import Names
-from pylivepatch.build.sequence import check_order, continues, is_registered, pair_functions
+from pylivepatch.build.instances import compare_instances
+from pylivepatch.build.names import Names, is_literal, is_shareable
+from pylivepatch.build.registered import is_registered
 from pylivepatch.build.same import describe_difference, same_tree, show
 from pylivepatch.build.scope import Item, items_of
+from pylivepatch.build.sequence import check_order, continues, pair_functions
 from pylivepatch.build.values import compare_annotation, compare_value, new_value
 
 _DEFINES = ("function", "class", "value", "import")
@@ -25,6 +28,8 @@ def compare_scope(context: Context, old: list[Item], new: list[Item]) -> None:
     _compare_docstring(context, old, new)
     compare_futures(context, old, new)
     compare_stars(context, old, new)
+    if not context.owner:
+        new = carry_new_blocks(context, new)
     reused = _reused_names(context, old, new)
     check_order(context, old, new, reused)
     old = [item for item in old if item.name not in reused]
@@ -66,6 +71,8 @@ def _reused_names(context: Context, old: list[Item], new: list[Item]) -> set[str
         if then == now or not then:
             continue
         reused.add(name)
+        if _same_by_import(context, name, old, new):
+            continue
         first, last = (next(item for item in items if item.name == name) for items in (old, new))
         context.report.refused(
             codes.NAME_REUSED,
@@ -78,6 +85,31 @@ def _reused_names(context: Context, old: list[Item], new: list[Item]) -> set[str
             difference=describe_difference(first.node, last.node),
         )
     return reused
+
+
+def _same_by_import(context: Context, name: str, old: list[Item], new: list[Item]) -> bool:
+    """Whether a literal of the old module is now imported from another that sets it to the same: nothing to do."""
+    befores, afters = ([item for item in items if item.name == name] for items in (old, new))
+    if len(befores) != 1 or len(afters) != 1 or befores[0].kind != "value" or afters[0].kind != "import":
+        return False
+    if befores[0].guard or afters[0].guard or context.owner or name in context.old.rebound:
+        return False
+    home, symbol = context.world.new.resolve(context.module, context.new.names.imports.get(name, ""))
+    uses = context.world.new.modules.get(home)
+    values = [item for item in uses.items if item.name == symbol] if uses else []
+    if uses is None or len(values) != 1 or values[0].kind != "value" or values[0].guard or symbol in uses.rebound:
+        return False
+    value = befores[0].value
+    if not (is_literal(value) and is_shareable(value, context.old.names) and same_tree(value, values[0].value)):
+        return False
+    context.report.note(
+        codes.LEFT_IN_PLACE,
+        name,
+        f"it is imported from {home} now, which sets it to the same; it stays",
+        old_line=befores[0].line,
+        new_line=afters[0].line,
+    )
+    return True
 
 
 def _compare_docstring(context: Context, old: list[Item], new: list[Item]) -> None:
@@ -110,6 +142,17 @@ def _compare_code(context: Context, old: list[Item], new: list[Item]) -> None:
         if tag == "equal":
             continue
         was, now = before[i1:i2], after[j1:j2]
+        if tag == "replace" and _catches_other(was, now):
+            context.report.note(
+                codes.RAN_AT_IMPORT,
+                context.owner,
+                "what a `try` catches changed; it ran when the module was imported, and what it bound is the same "
+                "in both versions",
+                old_line=was[0].node.lineno,
+                new_line=now[0].node.lineno,
+                difference=_code_difference(was, now),
+            )
+            continue
         message = "code that runs when the " + ("class is created" if context.owner else "module is imported")
         context.report.refused(
             codes.MODULE_CODE,
@@ -132,6 +175,34 @@ def _compare_code(context: Context, old: list[Item], new: list[Item]) -> None:
                     old_line=item.line if items is old else 0,
                     new_line=item.line if items is new else 0,
                 )
+
+
+def _catches_other(old: list[Item], new: list[Item]) -> bool:
+    """Whether these are ``try`` statements with one handler each that differ in nothing but what that catches, and
+    that only import: then a process that could start with both versions has bound the same names by either.
+    """
+
+    def bare(item: Item) -> ast.AST | None:
+        match item.node:
+            case ast.Try(body=body, handlers=[handler], orelse=[], finalbody=[]) if item.skeleton and all(
+                isinstance(part, ast.Import | ast.ImportFrom) for part in _leaves(body)
+            ):
+                return ast.Module([*body, *handler.body], [])
+        return None
+
+    pairs = [(bare(was), bare(now)) for was, now in zip(old, new, strict=False)]
+    return len(old) == len(new) and all(a is not None and b is not None and same_tree(a, b) for a, b in pairs)
+
+
+def _leaves(body: list[ast.stmt]) -> list[ast.stmt]:
+    """The statements of a body, those under ``if`` instead of it; assignments of module attributes left out."""
+    found: list[ast.stmt] = []
+    for node in body:
+        if isinstance(node, ast.If):
+            found += _leaves([*node.body, *node.orelse])
+        elif not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute | ast.Constant | ast.Name)):
+            found.append(node)
+    return found
 
 
 def _code_difference(old: list[Item], new: list[Item]) -> str:
@@ -246,8 +317,7 @@ def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> No
             if was.guard != now.guard:
                 _refuse_moved(context, was, now)
             else:
-                names = context.new.names
-                shadowed = _is_shadowed(now, after[name], names) and not is_registered(context.items, now, names)
+                shadowed = _is_shadowed(now, after[name], context.new.names) and not is_registered(context, now)
                 compare_function(context, was, now, shadowed=shadowed)
         _refuse_alternatives(context, pairs, len(context.changes) - carried)
         for now in added:
@@ -291,7 +361,7 @@ def _removed_function(context: Context, item: Item, name_lives_on: bool) -> None
         report.note(codes.TYPING_ONLY, symbol, "only type checkers saw this function", old_line=item.line)
         return
     if context.owner:
-        place = context.world.attribute_mentioned(item.name)
+        place = context.world.attribute_needed(item.name)
         special = item.name.startswith("__") and item.name.endswith("__")
         why = (
             "a property or function loses one of its parts"
@@ -350,13 +420,24 @@ def _compare_classes(context: Context, old: list[Item], new: list[Item]) -> None
                 new_line=item.line,
             )
         else:
-            context.report.refused(
-                codes.CLASS_REMOVED,
-                context.symbol(name),
-                "the class is gone",
-                "keep it",
-                old_line=item.line,
-            )
+            _removed_class(context, item)
+
+
+def _removed_class(context: Context, item: Item) -> None:
+    symbol = context.symbol(item.name)
+    place = context.world.still_refers(context.module, item.name) if not context.owner else None
+    if place is None and not context.owner:
+        context.report.note(
+            codes.LEFT_IN_PLACE, symbol, "the class is gone and nothing refers to it; it stays", old_line=item.line
+        )
+        return
+    context.report.refused(
+        codes.CLASS_REMOVED,
+        symbol,
+        "the class is gone" + (f", and still means something in the new version: {place}" if place else ""),
+        "keep it",
+        old_line=item.line,
+    )
 
 
 def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> None:
@@ -408,4 +489,5 @@ def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> No
     shape = next((shape for shape in ("enum", "fields", "unknown") if shape in shapes), "plain")
     has_bases = any(not (isinstance(base, ast.Name) and base.id == "object") for base in after.bases)
     inner = context.inside(new.name, old_items, new_items, shape, has_bases or bool(after.keywords))
+    compare_instances(inner, before, after)
     compare_scope(inner, old_items, new_items)

@@ -13,7 +13,9 @@ from types import CodeType
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context
+from pylivepatch.build.instances import only_adds_defaults
 from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
+from pylivepatch.build.registered import registered_by_annotation
 from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
 from pylivepatch.build.scope import FunctionNode, Item
 from pylivepatch.build.stale import changed_functions, check_function
@@ -134,6 +136,16 @@ def _carry(
     if annotations != new_annotations:
         parts.append("annotations")
         _check_annotations(context, new)
+        if registered_by_annotation(new):
+            report.refused(
+                codes.DECORATORS_CHANGED,
+                symbol,
+                "it was registered by its annotations, and those changed",
+                "keep the annotations, or register another function in one that runs later",
+                difference=describe_difference(before.args, after.args),
+                old_line=old.line,
+                new_line=new.line,
+            )
     if not parts or len(report.findings) > found:
         return
     if shadowed:
@@ -147,7 +159,7 @@ def _carry(
             new_line=new.line,
         )
         return
-    if not _check_import_time_calls(context, new, old_code, new_code, parts):
+    if not _check_import_time_calls(context, old, new, old_code, new_code, parts):
         return
     context.changes.append(
         FunctionChange(
@@ -404,12 +416,14 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
 
 
 def _check_import_time_calls(
-    context: Context, new: Item, old_code: CodeType, new_code: CodeType, parts: list[str]
+    context: Context, old: Item, new: Item, old_code: CodeType, new_code: CodeType, parts: list[str]
 ) -> bool:
     """Whether the function's change reaches everything: what it gave at import stays as the old one made it.
 
     What its inner functions do is followed by themselves: a decorator's wrapper is live, and changes with it.
     """
+    if context.owner and only_adds_defaults(context, old.function, new.function):
+        return True
     changed = changed_functions(old_code, new_code)
     if {"defaults", "keyword defaults"} & set(parts):
         changed.append(new_code.co_qualname)

@@ -6,8 +6,9 @@ import ast
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
-from pylivepatch.build.names import absolute_module, import_target
+from pylivepatch.build.names import import_target
 from pylivepatch.build.scope import Item, import_text
+from pylivepatch.build.uses import executed_nodes
 from pylivepatch.patch import NewImport
 
 
@@ -114,6 +115,16 @@ def _compare_name(context: Context, name: str, old: list[Item], new: list[Item])
     added = [item for target, item in after.items() if target not in before]
     gone = [item for target, item in before.items() if target not in after]
     plain = all(import_text(item) == f"import {item.alias.name}" for item in (*added, *gone) if item.alias)
+    if len(gone) == len(added) == len(old_run) == len(new_run) == 1 and _can_be_rebound(context, gone[0], added[0]):
+        context.changes.append(NewImport(name, added[0].line, import_text(added[0])))
+        report.applied(
+            codes.IMPORT_NEW,
+            name,
+            f"imported from elsewhere: `{import_text(gone[0])}` became `{import_text(added[0])}`",
+            old_line=gone[0].line,
+            new_line=added[0].line,
+        )
+        return
     if (gone and added and not plain) or (added and before and not plain):
         report.refused(
             codes.IMPORT_CHANGED,
@@ -145,31 +156,31 @@ def _compare_name(context: Context, name: str, old: list[Item], new: list[Item])
                 "import it unconditionally, or in the function that needs it",
                 new_line=item.line,
             )
-        elif _is_new_name(context, item):
-            report.refused(
-                codes.IMPORT_OF_NEW_NAME,
-                name,
-                f"`{import_text(item)}` imports a name that only the new version of that module has, so "
-                f"the import "
-                "fails until the patch is switched",
-                "import the module (`from package import module`) and use the name as its attribute, or "
-                "import it in the "
-                "function that needs it",
-                new_line=item.line,
-            )
         else:
             context.changes.append(NewImport(name, item.line, import_text(item)))
             report.applied(codes.IMPORT_NEW, name, f"new: {import_text(item)}", new_line=item.line)
 
 
-def _is_new_name(context: Context, item: Item) -> bool:
-    if not isinstance(item.node, ast.ImportFrom) or item.alias is None:
+def _can_be_rebound(context: Context, old: Item, new: Item) -> bool:
+    """Whether only functions use the name, each time they run: then the commit may bind it anew."""
+    world, name = context.world, new.name
+    if old.guard or new.guard or old.main_only or new.main_only or name == "__getattr__":
         return False
-    module = absolute_module(item.node, context.new.source.package)
-    old, new = context.world.old.modules.get(module), context.world.new.modules.get(module)
-    if old is None or new is None or f"{module}.{item.alias.name}" in context.world.old.modules:
+    if name in context.old.rebound or name in context.new.rebound or world.readers(context.module, name):
         return False
-    return item.alias.name in new.names.bound and item.alias.name not in old.names.bound
+    if any(item.name == name and item.kind != "import" for item in (*context.old.items, *context.new.items)):
+        return False
+    copied = {copy.name for copy in world.old.copies.get(context.module, ())}
+    if copied & {name, "*"}:
+        return False
+    # What is read as `module.name` at import resolves to where the name comes from, not to this module.
+    return not any(
+        isinstance(node, ast.Attribute) and node.attr == name
+        for uses in world.old.modules.values()
+        if name in uses.attributes
+        for piece in uses.evaluated
+        for node in executed_nodes(piece.node)
+    )
 
 
 def _removed(context: Context, item: Item) -> None:

@@ -9,16 +9,26 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
+from pylivepatch.build.requires import of_metadata
 from pylivepatch.errors import ReleaseError
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 
 
-def fetch(dist: str, version: str, folder: Path, *, timeout: float) -> dict[str, bytes]:
-    """The files of a release by path, without its metadata. Raises ``ReleaseError``."""
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The files of a release by path below ``site-packages``, without its metadata."""
+
+    files: dict[str, bytes]
+    requires_python: str
+
+
+def fetch(dist: str, version: str, folder: Path, *, timeout: float) -> Release:
+    """Get one release. Raises ``ReleaseError``."""
     release = f"{dist} {version}"
     if not _NAME.fullmatch(dist) or not _VERSION.fullmatch(version):
         raise ReleaseError(
@@ -51,9 +61,17 @@ def fetch(dist: str, version: str, folder: Path, *, timeout: float) -> dict[str,
             check=False,
         )
     except subprocess.TimeoutExpired as problem:
-        raise ReleaseError(f"pip did not get the release within {timeout:g} s", where=release) from problem
+        raise ReleaseError(
+            f"pip did not get the release within {timeout:g} s",
+            where=release,
+            advice="allow more time, or get both releases yourself and compare the two folders",
+        ) from problem
     except OSError as problem:
-        raise ReleaseError(f"pip cannot be run: {problem}", where=release) from problem
+        raise ReleaseError(
+            f"pip cannot be run: {problem}",
+            where=release,
+            advice=f"mend {sys.executable}, or get both releases yourself and compare the two folders",
+        ) from problem
     wheels = list(target.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         raise _failed(release, done.stderr.strip() or done.stdout.strip())
@@ -78,15 +96,16 @@ def _failed(release: str, said: str) -> ReleaseError:
     return ReleaseError(f"pip could not get the release: {message}", where=release, advice=advice)
 
 
-def read_wheel(path: Path, release: str) -> dict[str, bytes]:
-    """What a wheel installs, by path below ``site-packages``; its metadata is left out. Raises
-    ``ReleaseError``.
-    """
+def read_wheel(path: Path, release: str) -> Release:
+    """What a wheel installs. Raises ``ReleaseError``."""
     found: dict[str, bytes] = {}
+    requires = ""
     try:
         with zipfile.ZipFile(path) as wheel:
             for info in wheel.infolist():
                 top, _, rest = info.filename.partition("/")
+                if top.endswith(".dist-info") and rest == "METADATA":
+                    requires = of_metadata(wheel.read(info).decode("utf-8", "replace"))
                 if info.is_dir() or top.endswith((".dist-info", ".egg-info")):
                     continue
                 name = info.filename
@@ -95,5 +114,9 @@ def read_wheel(path: Path, release: str) -> dict[str, bytes]:
                     name = inner if scheme in ("purelib", "platlib") else f"{scheme}/{inner}"
                 found[name] = wheel.read(info)
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as problem:
-        raise ReleaseError(f"the wheel cannot be read: {problem}", where=release) from problem
-    return found
+        raise ReleaseError(
+            f"the wheel cannot be read: {problem}",
+            where=release,
+            advice="try again; if it stays so, the index has a broken file: use another version",
+        ) from problem
+    return Release(found, requires)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["function", "class", "value", "annotation", "import", "docstring", "code", "future", "star"]
+_ANY = "…"
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -95,8 +96,8 @@ def _scan(
             case ast.Pass():
                 pass
             case ast.If():
-                typing = typing_only or _is_type_checking(node.test)
-                main = main_only or _is_main(node.test)
+                typing = typing_only or is_type_checking(node.test)
+                main = main_only or is_main(node.test)
                 test = f"if {ast.unparse(node.test)}"
                 if not typing and not main:
                     yield item("code", "", skeleton=test)
@@ -104,8 +105,11 @@ def _scan(
                 yield from _scan(node.orelse, (*guard, f"else of {test}"), typing_only, main_only)
             case ast.Try() | ast.TryStar():
                 handlers = [ast.unparse(handler.type) if handler.type else "" for handler in node.handlers]
-                head = "try" + "".join(f" except {handler}".rstrip() for handler in handlers)
-                yield item("code", "", skeleton=head)
+                yield item("code", "", skeleton=try_head(handlers))
+                if len(handlers) == 1:
+                    # Which branch ran does not follow from what it catches: names stay paired where that changes.
+                    handlers = [_ANY]
+                head = try_head(handlers)
                 yield from _scan(node.body, (*guard, head), typing_only, main_only)
                 for kind, handler in zip(handlers, node.handlers, strict=True):
                     yield from _scan(handler.body, (*guard, head, f"except {kind}"), typing_only, main_only)
@@ -117,6 +121,11 @@ def _scan(
                 yield from _scan(node.body, (*guard, head), typing_only, main_only)
             case _:
                 yield item("code", "")
+
+
+def try_head(handlers: Sequence[str]) -> str:
+    """The skeleton of a ``try`` statement that catches these."""
+    return "try" + "".join(f" except {handler}".rstrip() for handler in handlers)
 
 
 def _imports(node: ast.Import | ast.ImportFrom, item: object) -> Iterator[Item]:
@@ -147,14 +156,16 @@ def import_text(item: Item) -> str:
     return ast.unparse(ast.Import([alias]))
 
 
-def _is_type_checking(test: ast.expr) -> bool:
+def is_type_checking(test: ast.expr) -> bool:
+    """``if TYPE_CHECKING``, however it is spelled."""
     match test:
         case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
             return True
     return False
 
 
-def _is_main(test: ast.expr) -> bool:
+def is_main(test: ast.expr) -> bool:
+    """``if __name__ == "__main__"``."""
     match test:
         case ast.Compare(
             left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]

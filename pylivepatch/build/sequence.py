@@ -8,16 +8,16 @@ a class.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names
+from pylivepatch.build.registered import is_registered
 from pylivepatch.build.same import same_tree
 from pylivepatch.build.scope import Item, import_text
 from pylivepatch.build.uses import Evaluated, evaluated_of, executed_nodes
 
-_GENERIC = frozenset({"functools.singledispatch", "functools.singledispatchmethod"})
 Token = tuple[object, ...]
 
 
@@ -46,7 +46,7 @@ class _Scope:
             if item not in live:
                 continue
             if item.kind == "function":
-                if is_registered(self.items, item, names) or any(
+                if is_registered(context, item) or any(
                     continues(decorator, item.name) for decorator in item.function.decorator_list
                 ):
                     continue
@@ -104,7 +104,7 @@ def _check_last(context: Context, old: _Scope, new: _Scope, reused: set[str]) ->
         common = [token for token in before if token in after]
         if common == [token for token in after if token in before] and before[-1] == after[-1]:
             continue
-        if len(before) == len(after) and {token[0] for token in before + after} == {"value"}:
+        if {token[0] for token in before + after} == {"value"}:
             continue  # assigned more than once: said there
         told.add(name)
         first, last = old.binders[name][-1][2], new.binders[name][-1][2]
@@ -272,21 +272,6 @@ def continues(decorator: ast.expr, name: str) -> bool:
     """``@x.setter``, ``@f.register(int)``: the earlier object of the name lives on in the later one."""
     node = decorator.func if isinstance(decorator, ast.Call) else decorator
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
-
-
-def is_registered(items: Sequence[Item], item: Item, names: Names) -> bool:
-    """``@f.register def _``, where ``f`` is a generic function of this scope: its table leads to each, by its code."""
-    for decorator in item.function.decorator_list:
-        match decorator.func if isinstance(decorator, ast.Call) else decorator:
-            case ast.Attribute(value=ast.Name(id=name), attr="register"):
-                if any(
-                    other.kind == "function"
-                    and other.name == name
-                    and any(names.dotted(one) in _GENERIC for one in other.function.decorator_list)
-                    for other in items
-                ):
-                    return True
-    return False
 
 
 def pair_functions(

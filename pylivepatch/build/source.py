@@ -17,6 +17,9 @@ from types import CodeType
 
 from pylivepatch.errors import SourceError
 
+TOO_DEEP = "split the expression that is nested so deeply, or leave the file out of the diff"
+_MEND = "build with a Python whose syntax the file uses, or mend the file"
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -56,12 +59,20 @@ def decode(data: bytes, path: str) -> str:
     """
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise SourceError("the file holds a null byte, so it is no Python source", where=f"{path}:{line}")
+        raise SourceError(
+            "the file holds a null byte, so it is no Python source",
+            where=f"{path}:{line}",
+            advice="save the file as UTF-8 (UTF-16 has null bytes), or leave it out of the diff",
+        )
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         text = data.decode(encoding)
     except (SyntaxError, LookupError) as problem:
-        raise SourceError(f"the file's coding is unknown or wrong: {problem}", where=f"{path}:1") from problem
+        raise SourceError(
+            f"the file's coding is unknown or wrong: {problem}",
+            where=f"{path}:1",
+            advice="save the file as UTF-8, or name its coding in the first line",
+        ) from problem
     except UnicodeDecodeError as problem:
         line = data[: problem.start].count(b"\n") + 1
         raise SourceError(
@@ -99,12 +110,12 @@ def _parse(text: str, path: str) -> ast.Module:
         raise SourceError(
             f"the file does not parse with this Python: {problem.msg}",
             where=f"{path}:{problem.lineno or 1}",
-            advice="build with a Python whose syntax the file uses, or mend the file",
+            advice=_MEND,
         ) from problem
     except (RecursionError, MemoryError) as problem:
-        raise SourceError("the file is nested too deeply to parse", where=f"{path}:1") from problem
+        raise SourceError("the file is nested too deeply to parse", where=f"{path}:1", advice=TOO_DEEP) from problem
     except ValueError as problem:
-        raise SourceError(f"the file does not parse: {problem}", where=f"{path}:1") from problem
+        raise SourceError(f"the file does not parse: {problem}", where=f"{path}:1", advice=_MEND) from problem
 
 
 def _compile(tree: ast.Module, path: str, optimize: int) -> CodeType:
@@ -116,8 +127,9 @@ def _compile(tree: ast.Module, path: str, optimize: int) -> CodeType:
         raise SourceError(
             f"the file does not compile with this Python: {problem.msg}",
             where=f"{path}:{problem.lineno or 1}",
+            advice=_MEND,
         ) from problem
     except (RecursionError, MemoryError) as problem:
-        raise SourceError("the file is nested too deeply to compile", where=f"{path}:1") from problem
+        raise SourceError("the file is nested too deeply to compile", where=f"{path}:1", advice=TOO_DEEP) from problem
     except ValueError as problem:
-        raise SourceError(f"the file does not compile: {problem}", where=f"{path}:1") from problem
+        raise SourceError(f"the file does not compile: {problem}", where=f"{path}:1", advice=_MEND) from problem

@@ -48,7 +48,9 @@ OUTSIDE_FOLDERS = frozenset(
     }
     | {"requirements", "build", "dist"}
 )
-_TEXT_ENDS = (".md", ".rst", ".pyi")
+# Also what compilers read: Cython's sources, catalogues of messages. Processes use what came of them.
+_TEXT_ENDS = (".md", ".rst", ".pyi", ".pyx", ".pxd", ".po", ".pot")
+CHECK_PATH = "check that the path is right, and that you may read it"
 MARKERS = ("pyproject.toml", "setup.py", "setup.cfg")
 
 
@@ -78,7 +80,9 @@ def read_raw(root: Path) -> dict[str, bytes]:
     """
 
     def fail(problem: OSError) -> None:
-        raise BuildError(f"the folder cannot be read: {problem.strerror}", where=str(problem.filename))
+        raise BuildError(
+            f"the folder cannot be read: {problem.strerror}", where=str(problem.filename), advice=CHECK_PATH
+        )
 
     found: dict[str, bytes] = {}
     for folder, names, files in os.walk(root, onerror=fail):
@@ -92,7 +96,9 @@ def read_raw(root: Path) -> dict[str, bytes]:
             try:
                 found[full.relative_to(root).as_posix()] = full.read_bytes()
             except OSError as problem:
-                raise BuildError(f"the file cannot be read: {problem.strerror}", where=str(full)) from problem
+                raise BuildError(
+                    f"the file cannot be read: {problem.strerror}", where=str(full), advice=CHECK_PATH
+                ) from problem
     return found
 
 
@@ -127,7 +133,7 @@ def read_pair(old: Path, new: Path) -> tuple[dict[str, File], dict[str, File]]:
     """Two trees (two folders, or two files) under the same import names. Raises ``BuildError``."""
     for path in (old, new):
         if not path.exists():
-            raise BuildError("there is no such file or folder", where=str(path))
+            raise BuildError("there is no such file or folder", where=str(path), advice=CHECK_PATH)
     if old.is_dir() != new.is_dir():
         raise BuildError(
             "one is a folder and the other a file", where=f"{old} and {new}", advice="give two of a kind"
@@ -151,11 +157,17 @@ def _read_files(old: Path, new: Path) -> tuple[dict[str, File], dict[str, File]]
     files = []
     for path in (old, new):
         if path.suffix != ".py":
-            raise SourceError("the file is no Python source: its name does not end in .py", where=str(path))
+            raise SourceError(
+                "the file is no Python source: its name does not end in .py",
+                where=str(path),
+                advice="give two .py files, or two folders",
+            )
         try:
             files.append({name: _file(name, path.read_bytes(), False)})
         except OSError as problem:
-            raise BuildError(f"the file cannot be read: {problem.strerror}", where=str(path)) from problem
+            raise BuildError(
+                f"the file cannot be read: {problem.strerror}", where=str(path), advice=CHECK_PATH
+            ) from problem
     return files[0], files[1]
 
 
@@ -181,5 +193,5 @@ def _is_outside(path: str, checkout: bool, only_src: bool) -> bool:
 
 
 def is_text_only(path: str) -> bool:
-    """A file that no running code depends on: documentation, type stubs."""
+    """A file that no running code depends on: documentation, type stubs, what was compiled to something else."""
     return path.endswith(_TEXT_ENDS) or PurePosixPath(path).name == "py.typed"

@@ -44,12 +44,14 @@ class FileDiff:
     line: int
     hunks: list[Hunk] = field(default_factory=list)
     binary: bool = False
+    moved: bool = False  # git says so
+    copied: bool = False
 
     @property
     def renamed(self) -> bool:
-        return (
-            NOWHERE not in (self.old, self.new) and self.old.partition("/")[2] != self.new.partition("/")[2]
-        )
+        if NOWHERE in (self.old, self.new):
+            return False
+        return self.moved or self.old.partition("/")[2] != self.new.partition("/")[2]
 
 
 def parse(text: bytes, title: str) -> list[FileDiff]:
@@ -67,9 +69,10 @@ def parse(text: bytes, title: str) -> list[FileDiff]:
             git = _git_header(plain, number)
             files.append(git)
         elif git and plain.startswith((b"rename from ", b"copy from ")):
-            git.old = "a/" + _name(plain.split(b" from ", 1)[1])
+            git.moved, git.copied = True, plain.startswith(b"copy")
+            git.old = _prefix(git.old) + _name(plain.split(b" from ", 1)[1])
         elif git and plain.startswith((b"rename to ", b"copy to ")):
-            git.new = "b/" + _name(plain.split(b" to ", 1)[1])
+            git.new = _prefix(git.new) + _name(plain.split(b" to ", 1)[1])
         elif git and plain.startswith(b"new file mode"):
             git.old = NOWHERE
         elif git and plain.startswith(b"deleted file mode"):
@@ -117,7 +120,11 @@ def parse(text: bytes, title: str) -> list[FileDiff]:
                 "this is a context diff", where=f"{title}:{number}", advice="make it with `diff -u`"
             )
         elif plain.startswith(b"@@ ") and _HUNK.match(plain):
-            raise DiffError("a hunk without a file's header before it", where=f"{title}:{number}")
+            raise DiffError(
+                "a hunk without a file's header before it",
+                where=f"{title}:{number}",
+                advice="give the whole diff, with its `---` and `+++` lines",
+            )
         position += 1
     if not files:
         raise DiffError(
@@ -133,7 +140,11 @@ def _hunk(lines: list[bytes], position: int, file: FileDiff, title: str) -> int:
     where = f"{title}:{position + 1}"
     number = len(file.hunks) + 1
     if match is None:
-        raise DiffError(f"hunk {number} of {file.new} has a header that cannot be read", where=where)
+        raise DiffError(
+            f"hunk {number} of {file.new} has a header that cannot be read",
+            where=where,
+            advice="a combined diff of a merge cannot be applied: make one with `git diff OLD NEW`",
+        )
     start, old_count, new_start, new_count = (
         int(group) if group is not None else 1 for group in match.groups()
     )
@@ -147,6 +158,7 @@ def _hunk(lines: list[bytes], position: int, file: FileDiff, title: str) -> int:
                 f"lines, and has "
                 f"{len(hunk.old)} and {len(hunk.new)}",
                 where=where,
+                advice="get the whole diff again; mail programs and terminals cut lines",
             )
         line = lines[position]
         mark, content = line[:1], line[1:]
@@ -199,6 +211,11 @@ def _git_header(line: bytes, number: int) -> FileDiff:
             first, _, second = rest.partition(b" ")
         old, new = first.decode("utf-8", "surrogateescape"), second.decode("utf-8", "surrogateescape")
     return FileDiff(old, new, number)
+
+
+def _prefix(path: str) -> str:
+    """``a/``, or what else stands before the names in a git header (``i/``, ``w/``); nothing by ``--no-prefix``."""
+    return path[:2] if path[1:2] == "/" else ""
 
 
 def _binary_names(line: bytes) -> tuple[str, str]:

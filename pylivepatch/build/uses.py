@@ -9,6 +9,7 @@ annotations and class bodies are.
 from __future__ import annotations
 
 import ast
+import builtins
 import dis
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -137,6 +138,41 @@ class Uses:
         return found
 
     @cached_property
+    def texts(self) -> dict[str, int]:
+        """Every string constant in the module → its first line."""
+        found: dict[str, int] = {}
+        for node in ast.walk(self.source.tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.setdefault(node.value, node.lineno)
+        return found
+
+    @cached_property
+    def attributes_that_matter(self) -> dict[str, int]:
+        """Attribute names of ``self``, ``cls`` and ``super()``, and those inside a ``try`` that would catch the lack
+        of one → their first line.
+        """
+        found: dict[str, int] = {}
+        for node in ast.walk(self.source.tree):
+            if isinstance(node, ast.Attribute) and _is_own(node.value):
+                found.setdefault(node.attr, node.lineno)
+            elif isinstance(node, ast.Try | ast.TryStar) and any(map(_catches_attribute_error, node.handlers)):
+                for inner in (inner for part in node.body for inner in ast.walk(part)):
+                    if isinstance(inner, ast.Attribute):
+                        found.setdefault(inner.attr, inner.lineno)
+            elif isinstance(node, ast.With | ast.AsyncWith):  # contextlib.suppress
+                for inner in ast.walk(node):
+                    if isinstance(inner, ast.Attribute):
+                        found.setdefault(inner.attr, inner.lineno)
+        return found
+
+    @cached_property
+    def defined(self) -> frozenset[str]:
+        """The name of every function in the module, however deep."""
+        return frozenset(
+            node.name for node in ast.walk(self.source.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        )
+
+    @cached_property
     def imported_anywhere(self) -> dict[tuple[str, str], int]:
         """``(module, name)`` of every ``from`` import, in functions too → its line."""
         found: dict[tuple[str, str], int] = {}
@@ -153,6 +189,25 @@ class Uses:
 def evaluated_of(item: Item, scope: str, future: bool) -> list[Evaluated]:
     """What of one item runs at import, in a body whose qualified name is ``scope``."""
     return list(_evaluated([item], scope, future))
+
+
+def _is_own(node: ast.expr) -> bool:
+    match node:
+        case ast.Name(id="self" | "cls") | ast.Call(func=ast.Name(id="super")):
+            return True
+    return False
+
+
+def _catches_attribute_error(handler: ast.ExceptHandler) -> bool:
+    """Not for certain: what is no plain builtin exception may be a name for it."""
+    if handler.type is None:
+        return True
+    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    for one in caught:
+        error = getattr(builtins, one.id, None) if isinstance(one, ast.Name) else None
+        if not isinstance(error, type) or issubclass(AttributeError, error):
+            return True
+    return False
 
 
 def _evaluated(items: list[Item], scope: str, future: bool) -> Iterator[Evaluated]:

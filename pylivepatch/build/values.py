@@ -11,6 +11,7 @@ import ast
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
+from pylivepatch.build.lambdas import compare_lambdas
 from pylivepatch.build.names import Unsafe, check_expression, is_literal, is_shareable
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import Item
@@ -43,6 +44,8 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
             new_line=new.line,
         )
     if same_tree(old.value, new.value):
+        return
+    if compare_lambdas(context, old, new):
         return
     if new.guard:
         report.refused(

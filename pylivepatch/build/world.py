@@ -230,6 +230,30 @@ class World:
                         return node.lineno
         return 0
 
+    def with_subclasses(self, module: str, name: str) -> list[tuple[str, str]]:
+        """The class ``name`` of ``module`` and all of the tree's module-level classes below it."""
+        found = [(module, name)]
+        for base in found:  # grows as it goes
+            for other, uses in self.new.modules.items():
+                for item in uses.items:
+                    if item.kind != "class" or (other, item.name) in found:
+                        continue
+                    bases = [self.new.resolve(other, uses.names.dotted(one)) for one in item.class_node.bases]
+                    if base in bases:
+                        found.append((other, item.name))
+        return found
+
+    def with_bases(self, module: str, name: str) -> list[tuple[str, str]]:
+        """The class ``name`` of ``module`` and all of the tree's module-level classes above it."""
+        found = [(module, name)]
+        for home, known in found:  # grows as it goes
+            uses = self.new.modules.get(home)
+            for item in uses.items if uses else ():
+                if item.kind == "class" and item.name == known and uses is not None:
+                    bases = [self.new.resolve(home, uses.names.dotted(one)) for one in item.class_node.bases]
+                    found += [base for base in bases if base[0] and base not in found]
+        return found
+
     def still_refers(self, module: str, name: str) -> Place | None:
         """Where the new version still means something by ``name`` of ``module``, so that its absence could
         matter.
@@ -246,10 +270,21 @@ class World:
                 return Place(other.source.path, line, "imported here")
         return None
 
-    def attribute_mentioned(self, name: str) -> Place | None:
-        """Where the new version mentions an attribute ``name``, or a string that may be part of one."""
+    def attribute_needed(self, name: str) -> Place | None:
+        """Where the new version could tell whether its objects have an attribute ``name``.
+
+        A string that may be part of the name; ``self.name``; any ``x.name`` where its absence would be caught, or
+        where some class answers for what is missing. A plain ``x.name`` elsewhere can only mean other objects: on this
+        class's it would fail.
+        """
+        answered = any(
+            name in ("__getattr__", "__getattribute__") for uses in self.new.modules.values() for name in uses.defined
+        )
         for uses in self.new.modules.values():
-            for text, line in uses.attributes.items():
+            if name in uses.attributes_that_matter or (answered and name in uses.attributes):
+                line = uses.attributes_that_matter.get(name) or uses.attributes[name]
+                return Place(uses.source.path, line, repr(name))
+            for text, line in uses.texts.items():
                 if text == name or (len(text) >= 3 and (name.startswith(text) or name.endswith(text))):
-                    return Place(uses.source.path, line, f"{text!r}")
+                    return Place(uses.source.path, line, repr(text))
         return None

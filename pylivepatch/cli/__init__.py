@@ -8,6 +8,8 @@ JSON object to standard output and nothing else; an error is ``{"error": {…}}`
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from typing import NoReturn
 
@@ -25,6 +27,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     ours = arguments[:2] if arguments[:1] == ["run"] else arguments  # the rest is the program's
     out = Output(json="--json" in ours)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot show must not fail a load that was done
+            stream.reconfigure(errors="replace")
     try:
         status = app.main(args=arguments, prog_name="pylivepatch", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -45,5 +50,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         status = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone: say nothing, also not at exit
+        status = FAILED
+    except OSError as error:
+        sys.stderr.write(f"pylivepatch: the output could not be written: {error}\n")
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # what is left of it would fail again at exit
         status = FAILED
     sys.exit(status if isinstance(status, int) else 0)

@@ -124,10 +124,11 @@ def info(file: str, json: bool) -> None:
 @click.argument("file")
 @_target
 @_transition
+@click.option("--replace", is_flag=True, help="Take the place of all patches that are applied, in the same switch.")
 @_json
-def load(file: str, pid: int | None, socket: str | None, json: bool, **options: Any) -> None:
+def load(file: str, pid: int | None, socket: str | None, replace: bool, json: bool, **options: Any) -> None:
     """Load a patch file into a running process."""
-    process.load(Output(json=json), process.target(pid, socket), file, **options)
+    process.load(Output(json=json), process.target(pid, socket), file, replace=replace, **options)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from pylivepatch.agent.client import Client, OnEvent, agents
 from pylivepatch.cli.output import Output, holders, seconds
 from pylivepatch.cli.progress import Progress
 from pylivepatch.errors import LivePatchError
+from pylivepatch.way import Way
 
 INTERRUPTED = 130
 _REVERSED = ("PLP120", "PLP125")
@@ -28,17 +29,20 @@ def target(pid: int | None, socket: str | None) -> Client:
     return Client(pid, path=socket)
 
 
-def load(out: Output, client: Client, file: str, *, timeout: float, **options: Any) -> None:
+def load(out: Output, client: Client, file: str, *, timeout: float, replace: bool, **options: Any) -> None:
     """Load a patch file, show its stages, say how it went."""
+    Way(timeout, **options)
+    more = {"replace": True} if replace else {}  # an older agent does not know it
 
     def work(on_event: OnEvent) -> dict[str, Any]:
-        return client.load(file, timeout=timeout, on_event=on_event, **options)
+        return client.load(file, timeout=timeout, on_event=on_event, **options, **more)
 
     _switch(out, client, "load", file, timeout, work)
 
 
 def unload(out: Output, client: Client, name: str, *, timeout: float, **options: Any) -> None:
     """Unload a patch, show the stages, say how it went."""
+    Way(timeout, **options)
 
     def work(on_event: OnEvent) -> dict[str, Any]:
         return client.unload(name, timeout=timeout, on_event=on_event, **options)
@@ -99,6 +103,8 @@ def tell_report(out: Output, report: Mapping[str, Any]) -> None:
     switched += [["waiting for import", name] for name in report.get("waiting") or []]
     out.table("", ["switched", ""], switched)
     out.table("", ["stage", "took"], [[name, seconds(float(took))] for name, took in stages.items()])
+    if replaced := report.get("replaced"):
+        out.say(f"In the place of {', '.join(replaced)}")
     if (hold := report.get("longest_hold")) is not None:
         out.say(f"Longest moment that anyone stood: {seconds(float(hold))}")
     if stood := report.get("stood"):

@@ -5,15 +5,20 @@ wait unstarted for as long as it likes. The entry hook then finds the counter at
 the :class:`LateEntry` of its trampoline. That makes sure that the commit is carried out (whoever brought the
 counter to 0 may have been kept from it by a profile function), then calls the function anew: it runs the new code.
 
-The arguments were bound by the old signature. Where the new one is the same they are passed as they are. Where it
-differs they are passed by name, and an argument that is the old default is left out where the new function has a
-default of its own: the call does what it would have done had it begun after the switch.
+The arguments were bound by the old signature, and how they had been passed is not known any more. Where the new
+signature is the same they are passed as they are. Where it differs they are passed by position as long as the new
+parameter at that place has the same name or was renamed, and by name from the first one that
+has moved. An argument that is the old default is left out where the new function has a default of its own. So the
+call does what it would have done had it begun after the switch. Parameters that change places are the one thing that
+cannot be told, as ``f(1, 2)`` and ``f(a=1, b=2)`` then mean different things: :func:`change_places` finds them, and
+such a change is refused.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from types import CodeType, FunctionType, TracebackType
 from typing import Any
 from weakref import ref
@@ -68,6 +73,13 @@ def signature_key(code: CodeType) -> tuple[Any, ...]:
     return (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, variadic, code.co_varnames[:count])
 
 
+def change_places(old: CodeType, new: CodeType) -> list[str]:
+    """Parameters that can be passed by position and by name, and are in another order in ``new``."""
+    before, after = (code.co_varnames[code.co_posonlyargcount : code.co_argcount] for code in (old, new))
+    kept = [name for name in before if name in after]
+    return kept if kept != [name for name in after if name in before] else []
+
+
 def bind(
     old: CodeType, old_defaults: dict[str, Any], new: FunctionType, values: tuple[Any, ...]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -79,22 +91,24 @@ def bind(
     keywords: dict[str, Any] = dict(rest.pop(0)) if old.co_flags & inspect.CO_VARKEYWORDS else {}
 
     code = new.__code__
+    new_names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     new_defaults = _defaults(new)
 
-    def is_default(name: str) -> bool:
-        return name in old_defaults and given[name] is old_defaults[name] and name in new_defaults
+    def is_default(name: str, instead: str) -> bool:
+        """Whether it was probably not passed, and need not be: ``instead`` has a default, or is gone."""
+        was = name in old_defaults and given[name] is old_defaults[name]
+        return was and (instead in new_defaults or instead not in new_names)
 
-    if signature_key(old) == signature_key(code) and not any(
-        is_default(name) and new_defaults[name] is not old_defaults[name] for name in names
-    ):
+    changed = {name for name, value in new_defaults.items() if value is not old_defaults.get(name, value)}
+    if signature_key(old) == signature_key(code) and not any(is_default(name, name) for name in changed):
         positional = tuple(given[name] for name in names[: old.co_argcount])
         return (*positional, *more), {name: given[name] for name in names[old.co_argcount :]} | keywords
 
-    in_order = list(names[: old.co_argcount] if more else names[: old.co_posonlyargcount])
-    while in_order and not more and is_default(in_order[-1]):
+    in_order = list(names[: old.co_argcount] if more else names[: _by_position(old, code)])
+    while in_order and not more and is_default(in_order[-1], (*new_names, "")[len(in_order) - 1]):
         in_order.pop()
     for name in names:
-        if name not in in_order and not is_default(name):
+        if name not in in_order and not is_default(name, name):
             keywords[name] = given[name]
     positional_only = code.co_varnames[: code.co_posonlyargcount]
     args = [given[name] for name in in_order]
@@ -103,6 +117,17 @@ def bind(
             break
         args.append(keywords.pop(name))
     return (*args, *more), keywords
+
+
+def _by_position(old: CodeType, new: CodeType) -> int:
+    """How many of the old positional parameters are found at their place, by their name or renamed."""
+    before, after = (code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] for code in (old, new))
+    n = old.co_posonlyargcount
+    while n < min(old.co_argcount, new.co_argcount) and (
+        before[n] == after[n] or (before[n] not in after and after[n] not in before)
+    ):
+        n += 1
+    return n
 
 
 class AsyncDelegate(list[Any]):
@@ -124,18 +149,22 @@ class AsyncDelegate(list[Any]):
         return self
 
     async def __anext__(self) -> AsyncDelegate:
-        resume, self._resume = self._resume, self._generator.__anext__
-        self[0] = await resume()
+        # No variable holds what is awaited: an exception that was thrown would keep this frame, and this frame it.
+        self[0] = await self._take()()
         return self
+
+    def _take(self) -> Callable[[], Any]:
+        resume, self._resume = self._resume, self._generator.__anext__
+        return resume
 
     def __enter__(self) -> AsyncDelegate:
         return self
 
     def __call__(self, sent: Any) -> None:
-        self._resume = lambda: self._generator.asend(sent)
+        self._resume = partial(self._generator.asend, sent)  # a closure would be a cycle, which keeps the code
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         if error is None:
             return False
-        self._resume = lambda: self._generator.athrow(error)
+        self._resume = partial(self._generator.athrow, error)
         return True

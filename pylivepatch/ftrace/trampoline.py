@@ -239,11 +239,10 @@ class _Builder:
         """What is raised in a generator before its entry hook ran (``throw()``), or behind an exit hook (by a trace
         function that is told of the return), meets a copy of CPython's own handler."""
         covered = [op for op in preamble if op.handler is not None]
+        covered += [op for op in returns if op.handler is not None and op.handler.target.name == "CALL_INTRINSIC_1"]
         if not covered:
             return []
         assert covered[0].handler is not None
-        target = covered[0].handler.target
-        covered += [op for op in returns if op.handler is not None and op.handler.target is target]
         first = self.ops.index(covered[0].handler.target)
         copy: list[Op] = []
         for op in self.ops[first:]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import _thread
 import enum
+import sys
 import threading
 import time
 import weakref
@@ -27,17 +28,20 @@ from pylivepatch import events
 from pylivepatch.activeness import Holder, holders
 from pylivepatch.activeness.accounts import Accounts
 from pylivepatch.activeness.references import Version, base, counts, raw_counts, references_of_a_frame, version_of
-from pylivepatch.commit import calls, once, set_attribute, set_code, set_codes, switch_if_idle
+from pylivepatch.commit import calls, once, read_attribute, set_attribute, set_code, set_codes, switch_if_idle
 from pylivepatch.errors import (
+    CodeMismatch,
     DataMismatch,
+    LivePatchError,
     MissedHook,
+    PrepareError,
     TransitionRestart,
     TransitionReversed,
     TransitionTimeout,
     UnknownHolders,
     UnswappableShape,
 )
-from pylivepatch.transition.swap import NOBODY_ASKS, Attribute, Guard, Question, Swap, build_trampoline
+from pylivepatch.transition.swap import NOBODY_ASKS, Attribute, Cell, Guard, Question, Swap, build_trampoline
 
 NEVER = 1 << 62
 """A counter that no number of exits brings to 0: the transition is reversed."""
@@ -81,7 +85,7 @@ class Transition:
         self.guards = guards
         self.state = State.PREPARED
         self.started = time.time()
-        self.counter = [1]
+        self.counter = Cell([1])
         self.report: dict[str, Any] = {}
         self._deep = deep
         self._modules = list(modules)
@@ -89,7 +93,9 @@ class Transition:
         self._done = _thread.allocate_lock()
         self._done.acquire()
         self._times: list[float] = []
+        self._plan: list[Any] = []  # the steps of the commit
         self._committer: list[int] = []
+        self._found: list[Any] = []  # by the commit, in the place of each attribute
         self._hold = 0.0
         self._stages: dict[str, float] = {}
         self._entered = time.perf_counter()
@@ -129,7 +135,8 @@ class Transition:
     def prepare(self) -> None:
         self._publish("prepare", functions=[swap.name for swap in self._all_swaps()])
         _prune_lingering()
-        self._commit = once(*self._steps(), times=self._times)
+        self._commit = once(*self._steps(), times=self._times, plan=self._plan)
+        self._ask_audit_hooks()
         _give_way()
         watched = {id(v): v for v in self._watched()}
         self._accounts = Accounts(watched.values(), self._modules, self._trampoline_code)
@@ -146,18 +153,35 @@ class Transition:
         self._committed()
         return True
 
-    def check_data(self) -> None:
-        """What the patch binds must still be what it was: raise :class:`DataMismatch` where somebody changed it."""
+    def check_unchanged(self) -> None:
+        """What the transition changes must still be as it was: raise :class:`DataMismatch` or :class:`CodeMismatch`
+        where somebody changed it meanwhile.
+        """
+        error = self._what_was_changed()
+        if error is not None and self.counter[0]:  # looked at second: the switch itself makes everything look changed
+            raise error
+
+    def _what_was_changed(self) -> LivePatchError | None:
+        for swap in self._all_swaps():
+            ours = {id(code) for _, code in swap.trampolines}
+            for function, _ in swap.trampolines:
+                if id(function.__code__) not in ours:
+                    return CodeMismatch(
+                        f"{swap.name} was given other code while the transition waited",
+                        where=f"{swap.name} ({function.__code__.co_filename}:{function.__code__.co_firstlineno})",
+                        advice="nothing was changed by the patch; take the other tool's change out, then try again",
+                    )
         for attribute in self.attributes:
             if attribute.label and not attribute.is_unchanged():
-                raise DataMismatch(
+                return DataMismatch(
                     f"{attribute.label} was changed while the transition waited",
                     where=attribute.label,
                     advice="nothing was changed by the patch; try again",
                 )
+        return None
 
     def _switch_if_idle(self) -> bool:
-        self.check_data()
+        self.check_unchanged()
         idle = self._accounts.when_idle()
         if idle is None:
             return False
@@ -198,7 +222,8 @@ class Transition:
         self._stage("reverse")
 
     def _take_out(self) -> None:
-        old = [(f, swap.old.code) for swap in self._all_swaps() for f, _ in swap.trampolines]
+        # Code that another tool has put in meanwhile stays.
+        old = [(f, swap.old.code) for swap in self._all_swaps() for f, c in swap.trampolines if f.__code__ is c]
         born = [set_code(filter(None, map(call, swap.born)), swap.old.code) for swap in self._all_swaps()]
         once(set_codes(old), *born, times=[])()
 
@@ -216,10 +241,27 @@ class Transition:
         self.counter[0] = NEVER
         self._take_out()
         self.state = State.REVERSED
+        self._plan.clear()  # a trampoline that a thread of the parent was in stays for good, and has the commit
         self._remember_who_lingers()
         self._accounts = Accounts((), (), list)
 
     # --- prepare ------------------------------------------------------------------------------------------
+
+    def _ask_audit_hooks(self) -> None:
+        """An audit hook may forbid the assignments, and must do so now: in the commit it would stop it half-way."""
+        try:
+            for swap in self._all_swaps():
+                for function in swap.functions:
+                    sys.audit("object.__setattr__", function, "__code__", swap.new.code)
+            for attribute in self.attributes:
+                if isinstance(attribute.owner, FunctionType):
+                    sys.audit("object.__setattr__", attribute.owner, attribute.name, attribute.new)
+        except Exception as error:
+            raise PrepareError(
+                f"an audit hook of this process does not allow it: {type(error).__name__}: {error}",
+                where=", ".join(swap.name for swap in self.swaps[:5]),
+                advice="let the hook allow `object.__setattr__` of `__code__` while patches are loaded",
+            ) from error
 
     def _all_swaps(self) -> Iterator[Swap]:
         for swap in self.swaps:
@@ -238,8 +280,9 @@ class Transition:
                 yield trampoline
 
     def _steps(self) -> Iterator[Iterator[Any]]:
-        """The commit, in order: data, then code, then word of it."""
-        yield calls([set_attribute(a.owner, a.name, a.new) for a in self.attributes])
+        """The commit, in order: a note of what it binds over, data, then code, then word of it."""
+        yield map(self._found.append, calls([read_attribute(a.owner, a.name) for a in self.attributes]))
+        yield calls([bind for a in self.attributes for bind in set_attribute(a.owner, a.name, a.new)])
         for swap in self._all_swaps():
             yield set_code(swap.functions, swap.new.code)
             yield set_code(filter(None, map(call, swap.born)), swap.new.code)
@@ -454,6 +497,8 @@ class Transition:
             )
 
     def _timeout(self) -> TransitionTimeout:
+        if self._deep and not self._accounts.deep_seconds:
+            self._explain()  # the time was up before the first look
         found = self.holders()
         who = "".join(f"\n    {holder}" for holder in found) or "\n    nobody was seen: it was in use each time"
         return TransitionTimeout(
@@ -464,13 +509,27 @@ class Transition:
             details={"holders": [holder.as_dict() for holder in found], "counter": self.counter[0]},
         )
 
+    def overwritten(self) -> list[tuple[Attribute, Any]]:
+        """Attributes that were changed between the last look and the switch, with the value that was lost by it."""
+        pairs = zip(self.attributes, self._found, strict=False)
+        return [(a, found) for a, found in pairs if a.label and not a.is_old(found)]
+
     # --- the end ------------------------------------------------------------------------------------------
 
     def _committed(self) -> None:
-        self._commit()  # does nothing where it was done; the counter at 0 is the switch, whoever carries it out
+        self._carry_on()  # does nothing where it was done; the counter at 0 is the switch, whoever carries it out
         self.state = State.COMMITTED
         self._stage("commit")
         self._hold = max(self._hold, self._times[1] - self._times[0])
+
+    def _carry_on(self) -> None:
+        """Commit to the end. A step that fails, against all that was checked before, must not keep the others."""
+        for _ in range(2 + len(self.attributes) + sum(len(swap.functions) for swap in self._all_swaps())):
+            try:
+                return self._commit()
+            except Exception as error:
+                events.log.exception("a step of the switch of %s failed, the others are done", self.patch)
+                self.report.setdefault("failed_steps", []).append(repr(error))
 
     def _clean_up(self) -> None:
         self._stage("")
@@ -485,9 +544,11 @@ class Transition:
             "stages": dict(self._stages),
             "longest_hold": self._hold,
             "forced": self.forced is not None,
+            "overwritten": [a.label for a, _ in self.overwritten()],
             "allowed": self.allowed,
             "committed_by": names.get(self._committer[0], "?") if self._committer else "",
         }
+        self._plan.clear()
         self._remember_who_lingers()
         self._accounts = Accounts((), (), list)
         if hasattr(self, "_commit"):
@@ -512,7 +573,8 @@ class Transition:
     def _stage(self, name: str) -> None:
         now = time.perf_counter()
         previous = getattr(self, "_current", "prepare")
-        self._stages[previous] = self._stages.get(previous, 0.0) + now - self._entered
+        if previous:
+            self._stages[previous] = self._stages.get(previous, 0.0) + now - self._entered
         self._entered, self._current = now, name
         if name:
             self._publish(name, counter=self.counter[0])

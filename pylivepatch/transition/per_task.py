@@ -29,7 +29,7 @@ from pylivepatch.transition.inside import (
     note_entry,
     tasks_and_threads,
 )
-from pylivepatch.transition.swap import Question
+from pylivepatch.transition.swap import Cell, Question
 
 _POLL = 0.005  # seconds between two looks for the last one
 _EXPLAIN_EVERY = 0.25
@@ -47,7 +47,7 @@ class PerTask(Transition):
         if self.commit_if_idle():
             return
         self._inside |= {id(version.code): EVERYWHERE for version in self._accounts.versions}
-        self.enable(Question([1], self._choose, self._choose_awaiting))
+        self.enable(Question(Cell([1]), self._choose, self._choose_awaiting))
         self._stage("move")
         explained = time.monotonic()
         while not self._switch_if_idle():

@@ -73,6 +73,7 @@ class Refcount(Transition):
                 return
             if time.monotonic() - explained > _EXPLAIN_EVERY or pause == _FIRST_POLL:
                 self._explain()
+                self.check_unchanged()
                 explained = time.monotonic()
                 if self._allow_suspended and self._only_suspended():
                     return
@@ -86,7 +87,7 @@ class Refcount(Transition):
         if self.forced is not None:
             return  # it has switched
         self.check_hooks()
-        self.check_data()
+        self.check_unchanged()
         if self.guards:
             return  # a guard has no hooks to commit for it: await_commit looks at it together with the counter
         # One line: no trace function, and no other thread, between the store, the test and the commit.
@@ -115,6 +116,7 @@ class Refcount(Transition):
                 self._told = time.monotonic()
                 self._publish("waiting", counter=self.counter[0])
                 self.check_hooks()
+                self.check_unchanged()
                 if self.guards:
                     self._accounts.refresh(thorough=True)
 

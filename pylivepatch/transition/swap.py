@@ -12,7 +12,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from pylivepatch.activeness.references import Version
-from pylivepatch.commit import MISSING
+from pylivepatch.commit import MISSING, read_attribute
 from pylivepatch.ftrace.hooks import awaits
 from pylivepatch.ftrace.late import LateEntry
 from pylivepatch.ftrace.trampoline import Path, Template, adopt_slot, instantiate
@@ -105,23 +105,25 @@ class Attribute:
     settled: bool = False  # ``new`` was there before the patch was loaded: nothing to check on the way in
 
     def current(self) -> Any:
-        if isinstance(self.owner, dict):
-            return self.owner.get(self.name, MISSING)
-        if isinstance(self.owner, type):
-            return vars(self.owner).get(self.name, MISSING)
-        return getattr(self.owner, self.name, MISSING)
+        return read_attribute(self.owner, self.name)()
 
     def is_unchanged(self) -> bool:
-        """Whether ``old`` is still there. Function attributes may be given back as equal copies."""
-        current = self.current()
+        """Whether ``old`` is still there."""
+        return self.is_old(self.current())
+
+    def is_old(self, current: Any) -> bool:
+        """Whether this is ``old``. Function attributes may be given back as equal copies."""
         if current is self.old or (self.settled and current is self.new):
             return True
         if current is MISSING or self.old is MISSING or not isinstance(self.owner, FunctionType):
             return False
-        return type(current) is type(self.old) and bool(current == self.old)
+        return alike(current, self.old)
 
     def inverted(self) -> Attribute:
-        return Attribute(self.owner, self.name, self.new, self.old, self.label)
+        """The way back. What has come back by itself, as by executing the module again, is taken as it is."""
+        now = self.current()
+        came_back = now is not self.new and not alike(now, self.new) and (now is self.old or alike(now, self.old))
+        return Attribute(self.owner, self.name, now if came_back else self.new, self.old, self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,23 @@ class Guard:
 
     name: str
     version: Version
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Equal, and of one type. Values may refuse to be compared: these are not alike."""
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except Exception:
+        return False
+
+
+class Cell(list[int]):
+    """One integer that trampolines share. Told from others by identity: a list as a constant would make their code
+    unhashable, and debuggers, coverage and profilers keep dicts by code."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__  # type: ignore[assignment]
+    __eq__ = object.__eq__
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +168,7 @@ async def _nobody_asks() -> bool:
     return False
 
 
-NOBODY_ASKS = Question([0], bool, _nobody_asks)
+NOBODY_ASKS = Question(Cell([0]), bool, _nobody_asks)
 
 
 def build_trampoline(
@@ -175,7 +194,7 @@ def build_trampoline(
         "counter": counter,
         "commit": commit,
         "late_entry": LateEntry(function, swap.old.code, made_new, commit, counter),
-        "scratch": [None],
+        "scratch": Cell([0]),
         "asking": question.asking,
         "attend": question.attend_awaiting if awaits(swap.old.code) else question.attend,
     }
@@ -197,4 +216,4 @@ class _Adopter:
         self._adopt(self._swap, function)
 
 
-__all__ = ["MISSING", "Attribute", "Guard", "Swap", "Switch", "build_trampoline"]
+__all__ = ["MISSING", "Attribute", "Guard", "Swap", "Switch", "alike", "build_trampoline"]

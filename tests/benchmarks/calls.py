@@ -1,6 +1,6 @@
 """What a call costs: patched, with a trampoline, and behind the wrappers that other tools use.
 
-    python -m tests.benchmarks.calls [--rounds N] [--json FILE]
+    python -m tests.benchmarks.calls [--rounds N] [--json FILE] [--plots DIR]
 
 Every variant of a function is called in the same run, a block of calls each, round after round in a changing order,
 and the table shows medians over the rounds: what slows the machine down for a while slows all of them. ``assigned`` is
@@ -10,7 +10,6 @@ the control for ``patched``: a function whose ``__code__`` was set by hand.
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -23,7 +22,7 @@ from rich.table import Table
 import pylivepatch
 from pylivepatch.ftrace.trampoline import instantiate, trampoline
 from pylivepatch.ftrace.verify import check
-from tests.benchmarks.report import Options, show
+from tests.benchmarks.report import COLOURS, Benchmark, Row, make_table
 
 _BLOCK = 200  # calls in a row of one variant: short, so that few blocks are interrupted
 
@@ -118,7 +117,7 @@ def measure(functions: dict[str, Callable[..., Any]], rounds: int) -> dict[str, 
     return result
 
 
-def run(rounds: int) -> list[dict[str, Any]]:
+def run(rounds: int) -> list[Row]:
     rows = []
     for number, (label, source) in enumerate(_SOURCE.items()):
         took = measure(variants(source, number), rounds)
@@ -141,33 +140,59 @@ def run(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
-    result = Table(title=f"What a call costs (Python {sys.version.split()[0]}, medians)")
+def tables(rows: list[Row]) -> list[Table]:
     headings = ("function", "afresh", "two afresh", "patched", "assigned", "trampoline", "wrapper", "wrapt", "share")
-    for heading in headings:
-        result.add_column(heading, justify="left" if heading == "function" else "right")
-    for row in rows:
-        adds = row["trampoline_adds_ns"]
-        result.add_row(
+    lines = [
+        (
             row["function"],
             f"{row['afresh_ns']:.0f} ns",
             f"×{row['noise_ratio']:.2f}",
             f"×{row['patched_ratio']:.2f}",
             f"×{row['assigned_ratio']:.2f}",
-            f"+{adds:.0f} ns",
+            f"+{row['trampoline_adds_ns']:.0f} ns",
             f"+{row['plain_wrapper_adds_ns']:.0f} ns",
             f"+{row['wrapt_adds_ns']:.0f} ns",
-            f"{adds / row['plain_wrapper_adds_ns']:.2f}, {adds / row['wrapt_adds_ns']:.2f}",
+            f"{_share(row, 'plain_wrapper')}, {_share(row, 'wrapt')}",
         )
-    result.caption = "share: what a trampoline adds as a part of what the wrapper adds, and of what wrapt adds"
-    return result
+        for row in rows
+    ]
+    caption = "share: what a trampoline adds as a part of what the wrapper adds, and of what wrapt adds"
+    return [make_table("What a call costs, medians", headings, lines, caption=caption)]
 
 
-def main() -> None:
-    options = Options.parse("What a call costs, patched and with a trampoline.", rounds=1000)
-    rows = run(options.rounds)
-    show(table(rows), rows, options)
+def _share(row: Row, of: str) -> str:
+    return f"{row['trampoline_adds_ns'] / row[f'{of}_adds_ns']:.2f}"
 
+
+def draw(rows: list[Row], figure: Any) -> None:
+    figure.set_size_inches(7.6, 3.6)
+    axes = figure.subplots()
+    shown = {
+        "patched": ("#555555", [row["afresh_ns"] * (row["patched_ratio"] - 1) for row in rows]),
+        "trampoline": (COLOURS["refcount"], [row["trampoline_adds_ns"] for row in rows]),
+        "plain wrapper": (COLOURS["per-task"], [row["plain_wrapper_adds_ns"] for row in rows]),
+        "wrapt.decorator": (COLOURS["stop-machine"], [row["wrapt_adds_ns"] for row in rows]),
+    }
+    for number, (label, (colour, values)) in enumerate(shown.items()):
+        places = [row + (number - 1.5) * 0.2 for row in range(len(rows))]
+        axes.bar_label(axes.barh(places, values, height=0.18, color=colour, label=label), fmt="%+.0f", padding=3)
+    axes.set_yticks(range(len(rows)), [row["function"] for row in rows])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.08)
+    axes.set(xlabel="nanoseconds added to a call", title="What a call costs beside the function itself")
+    axes.legend(loc="center right")
+
+
+BENCHMARK = Benchmark(
+    name="calls",
+    what="What a call costs, patched and with a trampoline.",
+    options={"rounds": 1000},
+    quick={"rounds": 5},
+    run=run,
+    tables=tables,
+    draw=draw,
+)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

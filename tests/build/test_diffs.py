@@ -144,6 +144,55 @@ def test_a_rename_is_a_new_module_and_one_that_nobody_imports(source: Path) -> N
     ]
 
 
+@pytest.mark.parametrize("prefixes", [("a/", "b/"), ("", ""), ("i/", "w/")])
+def test_a_rename_is_read_with_any_prefix(source: Path, prefixes: tuple[str, str]) -> None:
+    old, new = prefixes
+    diff = (
+        f"diff --git {old}pkg/mod.py {new}pkg/other.py\nsimilarity index 100%\n"
+        "rename from pkg/mod.py\nrename to pkg/other.py\n"
+    )
+    result = examine_diff(diff, source, name="fix")
+    assert [(finding.code, finding.file) for finding in (*result.changes, *result.refusals)] == [
+        ("PLP222", "pkg/mod.py"),
+        ("PLP281", "pkg/other.py"),
+    ]
+    assert "it is what pkg.mod was" in result.refusals[0].message
+
+
+def test_a_rename_with_changes_is_a_new_module(source: Path) -> None:
+    diff = DIFF.replace("+++ b/pkg/mod.py", "+++ b/pkg/other.py")
+    header = "diff --git a/pkg/mod.py b/pkg/other.py\nrename from pkg/mod.py\nrename to pkg/other.py\n"
+    result = examine_diff(header + diff[diff.index("--- ") :], source, name="fix")
+    assert [(finding.code, finding.file) for finding in result.refusals] == [("PLP281", "pkg/other.py")]
+
+
+def test_a_copy_leaves_the_original(source: Path) -> None:
+    diff = "diff --git a/pkg/mod.py b/pkg/other.py\ncopy from pkg/mod.py\ncopy to pkg/other.py\n"
+    result = examine_diff(diff, source, name="fix")
+    assert [(finding.code, finding.file) for finding in (*result.changes, *result.refusals)] == [
+        ("PLP281", "pkg/other.py")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "word"),
+    [
+        ("pkg/words.txt", "PLP283", "no Python source"),
+        ("pkg/page.html", "PLP283", "no Python source"),
+        ("pkg/fast.cpython-313-x86_64-linux-gnu.so", "PLP283", "compiled code"),
+        ("pkg/fast.pyx", "PLP223", "no running process"),
+        ("pkg/py.typed", "PLP223", "no running process"),
+    ],
+)
+def test_a_file_that_is_no_python_source_is_named(source: Path, path: str, code: str, word: str) -> None:
+    (source / path).write_text("old\n")
+    diff = f"--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-old\n+new\n"
+    result = examine_diff(diff, source, name="fix")
+    (finding,) = (*result.changes, *result.refusals)
+    assert (finding.code, finding.file) == (code, path)
+    assert word in finding.message
+
+
 def test_a_binary_file_is_refused(source: Path) -> None:
     (source / "pkg" / "data.bin").write_bytes(b"\0\1")
     diff = (

@@ -199,7 +199,13 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "a value becomes a function": ("f = 1\n", "def f(): return 1\n", ["!PLP238 f"]),
     # --- classes
     "a new class": ("x = 1\n", "x = 1\nclass C: pass\n", ["!PLP250 C"]),
-    "a removed class": (CLASS, "", ["!PLP251 C"]),
+    "a removed class": (CLASS, "", [".PLP222 C"]),
+    "a removed class that is still named": (CLASS + "x = 1\n", "x = 1\ndef f(): return C\n", ["!PLP251 C", "PLP211 f"]),
+    "a removed class within one": (
+        "class A:\n class B: pass\n x = 1\n",
+        "class A:\n x = 1\n",
+        ["!PLP251 A.B"],
+    ),
     "other bases": ("class C: pass\n", "class C(dict): pass\n", ["!PLP252 C"]),
     "another metaclass": ("class C: pass\n", "class C(metaclass=type): pass\n", ["!PLP252 C"]),
     "a class decorator": (
@@ -256,7 +262,7 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "__all__": ("__all__ = ['a']\n", "__all__ = ['a', 'b']\n", ["PLP212 __all__"]),
     "a computed value": ("import os\nx = os.getcwd()\n", "import os\nx = os.getpid()\n", ["!PLP260 x"]),
     "a new computed value": ("import os\n", "import os\nx = os.getpid()\n", ["!PLP260 x"]),
-    "a lambda": ("f = lambda: 1\n", "f = lambda: 2\n", ["!PLP260 f"]),
+    "a lambda": ("f = lambda: 1\n", "f = lambda: 2\n", ["PLP210 f"]),
     "a constant in a default": (
         "X = 1\ndef f(a=X): return a\n",
         "X = 2\ndef f(a=X): return a\n",
@@ -342,7 +348,63 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
         "try:\n    import a\n    import b\nexcept ImportError:\n    a = None\n",
         ["!PLP235 b"],
     ),
-    "another source of a name": ("from a import x\n", "from b import x\n", ["!PLP270 x"]),
+    "another source of a name": ("from a import x\n", "from b import x\n", ["PLP214 x"]),
+    "another source of a name that was used at import": (
+        "from a import x\ny = x\n",
+        "from b import x\ny = x\n",
+        ["!PLP270 x"],
+    ),
+    "another source of a name that is state": (
+        "from a import x\ndef f():\n global x\n x = 1\n",
+        "from b import x\ndef f():\n global x\n x = 1\n",
+        ["!PLP270 x"],
+    ),
+    "another exception caught around an import": (
+        "try:\n    import a\nexcept ImportError:\n    a = None\n",
+        "try:\n    import a\nexcept ModuleNotFoundError:\n    a = None\n",
+        [".PLP224 "],
+    ),
+    "another exception caught, and another value": (
+        "try:\n    import a\nexcept ImportError:\n    a = None\n",
+        "try:\n    import a\nexcept ModuleNotFoundError:\n    a = 1\n",
+        ["!PLP235 a", "!PLP280 "],
+    ),
+    "another exception caught around code": (
+        "try:\n    run()\nexcept ImportError:\n    pass\n",
+        "try:\n    run()\nexcept ModuleNotFoundError:\n    pass\n",
+        ["!PLP280 "],
+    ),
+    "a new conditional import": (
+        "x = 1\n",
+        "x = 1\ntry:\n    import simplejson\nexcept ImportError:\n    simplejson = None\n",
+        ["PLP214 simplejson"],
+    ),
+    "a new value by the version of Python": (
+        "import sys\n",
+        "import sys\nif sys.version_info >= (3, 12):\n    new = True\nelse:\n    new = False\n",
+        ["PLP214 new"],
+    ),
+    "a new value by what a library says": (
+        "from m import __version__\n",
+        "from m import __version__\n"
+        "try:\n    one = int(__version__.split('.')[0]) == 1\nexcept TypeError:\n    one = True\n",
+        ["PLP214 one"],
+    ),
+    "a new conditional value of a name that was there": (
+        "import sys\nx = 1\n",
+        "import sys\nx = 1\nif sys.flags.debug:\n    x = 2\n",
+        ["!PLP263 x", "!PLP280 "],
+    ),
+    "a new condition that does something": (
+        "import sys\n",
+        "import sys\nif sys.stdin.read():\n    x = 1\n",
+        ["!PLP235 x", "!PLP280 "],
+    ),
+    "a new conditional value that does something": (
+        "import sys\n",
+        "import sys\nif sys.flags.debug:\n    x = open('x')\n",
+        ["!PLP235 x", "!PLP280 "],
+    ),
     "a new star import": ("import a\n", "import a\nfrom a import *\n", ["!PLP271 from a import *"]),
     "a __future__ import": (
         "x = 1\n",

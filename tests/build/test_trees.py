@@ -199,15 +199,6 @@ def test_a_new_name_that_a_star_import_should_bring_is_refused(tmp_path: Path) -
     assert [finding.code for finding in result.refusals] == ["PLP271"]
 
 
-def test_an_import_of_a_name_of_the_same_patch_is_refused(tmp_path: Path) -> None:
-    result = compare(
-        tmp_path,
-        {"a.py": BEFORE, "b.py": "def g(): return 1\n"},
-        {"a.py": BEFORE + "def h(): ...\n", "b.py": "from a import h\ndef g(): return h()\n"},
-    )
-    assert [finding.code for finding in result.refusals] == ["PLP274"]
-
-
 def test_a_field_is_seen_through_a_base_of_another_module(tmp_path: Path) -> None:
     base = "import enum\nclass Base(enum.Enum): pass\n"
     user = "from a import Base\nclass C(Base):\n    A = 1\n"

@@ -243,6 +243,20 @@ def test_a_forced_load_says_so_wherever_one_looks(shell: Shell, target: Target) 
     target.ask("leave.set()")
 
 
+def test_a_cumulative_patch_takes_the_place_of_the_others(shell: Shell, target: Target) -> None:
+    shell.build()
+    assert shell("load", "fix.plp", "--pid", target.pid).status == 0
+    (shell.new / "service.py").write_text(SERVICE.replace("quantity * 90", "quantity * 110"))
+    built = shell("build", "--from", "old", "--to", "new", "-o", "all.plp")
+    assert built.status == 0
+    assert shell("load", "all.plp", "--pid", target.pid).status == 1  # it is not built against what runs
+    done = shell("load", "all.plp", "--pid", target.pid, "--replace")
+    assert (done.status, "In the place of fix" in done.out) == (0, True)
+    assert target.ask("price(2)") == 220
+    assert shell("unload", "all", "--pid", target.pid).status == 0
+    assert target.ask("price(2)") == 180
+
+
 def test_the_mode_is_chosen(shell: Shell, target: Target) -> None:
     shell.build()
     done = shell("load", "fix.plp", "--pid", target.pid, "--mode", "stop-machine")

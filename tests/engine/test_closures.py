@@ -264,3 +264,38 @@ def test_cycles_of_nested_patches_leave_nothing_behind(sources: Any, each_path: 
     gc.collect()
     assert (sys.getrefcount(kept), sys.getrefcount(kept.__code__), sys.getrefcount(module.make.__code__)) == before
     assert abs(len(gc.get_objects()) - objects) < 20
+
+
+FAMILY = """\
+kept = []
+def outer(n):
+    def inner(): return 'inner 1', n
+    return 'outer 1', inner
+"""
+
+
+def test_instances_of_every_version_follow_a_nested_function_that_earlier_patches_left_alone(
+    sources: Any, each_path: str
+) -> None:
+    """Each version of the outer function makes its instances from an equal code object of its own."""
+    module = sources.load(FAMILY)
+    second = FAMILY.replace("outer 1", "outer 2")
+
+    def answers() -> list[str]:
+        return [inner()[0] for inner in module.kept]
+
+    module.kept.append(module.outer(1)[1])
+    one = pylivepatch.load(sources.patch(module, second, "one"))
+    module.kept.append(module.outer(2)[1])
+    (sources.folder / f"{module.__name__}.py").write_text(second)
+    two = pylivepatch.load(sources.patch(module, second.replace("inner 1", "inner 3"), "two"))
+    module.kept.append(module.outer(3)[1])
+    assert answers() == ["inner 3"] * 3
+    two.unload()
+    one.unload()
+    assert answers() == ["inner 1"] * 3
+    (sources.folder / f"{module.__name__}.py").write_text(FAMILY)
+    three = pylivepatch.load(sources.patch(module, FAMILY.replace("inner 1", "inner 4"), "three"))
+    assert answers() == ["inner 4"] * 3
+    three.unload()
+    assert answers() == ["inner 1"] * 3

@@ -6,8 +6,9 @@ import contextlib
 import functools
 import gc
 import sys
+import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -20,6 +21,7 @@ from pylivepatch.errors import (
     CodeMismatch,
     CompileError,
     DataMismatch,
+    LivePatchError,
     NotApplied,
     PatchExists,
     TargetBusy,
@@ -293,3 +295,90 @@ def test_nothing_is_under_way_after_a_refusal() -> None:
     with pytest.raises(PrepareError):
         pylivepatch.load(Patch("p").replace(len, new))
     assert journal._undertakings == []
+
+
+def test_parameters_that_change_places_are_refused() -> None:
+    def old(a: int, b: int) -> tuple[int, int]:
+        return a, b
+
+    def new(b: int, a: int) -> tuple[int, int]:
+        return a, b
+
+    with pytest.raises(UnswappableShape, match="change places"):
+        pylivepatch.load(Patch("fix").replace(old, new))
+    assert old(1, 2) == (1, 2)
+
+
+def test_what_stands_around_a_replacement_is_not_left_out_silently() -> None:
+    class Owner:
+        def method(self, x: int) -> int:
+            return x
+
+    def old(x: int) -> int:
+        return x
+
+    def other(x: int, y: int = 0) -> int:
+        return x + y
+
+    for new in (functools.partial(other, y=1), Owner().method, functools.lru_cache(other)):
+        with pytest.raises(UnswappableShape, match="left out"):
+            pylivepatch.load(Patch("fix").replace(old, new))
+    cached = functools.lru_cache(old)
+    with pylivepatch_loaded(Patch("fix").replace(cached, functools.lru_cache(other))):
+        assert cached(3) == 3
+
+
+@contextlib.contextmanager
+def pylivepatch_loaded(patch: Patch) -> Iterator[None]:
+    applied = pylivepatch.load(patch)
+    yield
+    applied.unload()
+
+
+def test_a_class_whose_metaclass_would_be_asked_is_refused(sources: Any) -> None:
+    source = (
+        "class M(type):\n    @property\n    def limit(cls): return 1\n"
+        "class C(metaclass=M):\n    limit = 1\ndef f(): return 'old'\n"
+    )
+    module = sources.load(source)
+    new = source.replace("limit = 1", "limit = 2").replace("'old'", "'new'")
+    with pytest.raises(UnswappableShape, match="metaclass"):
+        pylivepatch.load(sources.patch(module, new))
+    assert module.f() == "old"
+
+
+def test_a_new_dunder_new_is_refused(sources: Any) -> None:
+    module = sources.load("class C:\n    pass\n")
+    new = "class C:\n    def __new__(cls, *args): return super().__new__(cls)\n"
+    try:
+        patch = sources.patch(module, new)
+    except LivePatchError:
+        return  # refused as early as by the builder
+    with pytest.raises(UnswappableShape, match="__new__"):
+        pylivepatch.load(patch)
+
+
+def test_something_else_than_a_module_is_refused(sources: Any) -> None:
+    module = sources.load("def f(): return 'old'\n")
+    patch = sources.patch(module, "def f(): return 'new'\n")
+    sys.modules[module.__name__] = types.SimpleNamespace(f=module.f)  # type: ignore[assignment]
+    with pytest.raises(TargetNotFound, match="something else"):
+        pylivepatch.load(patch)
+
+
+def test_a_live_value_that_cannot_be_compared_or_shown_is_refused(sources: Any) -> None:
+    module = sources.load("LIMIT = 1\n")
+    patch = sources.patch(module, "LIMIT = 2\n")
+
+    class Sulky(int):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError
+
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    module.LIMIT = Sulky(1)
+    with pytest.raises(DataMismatch):
+        pylivepatch.load(patch)

@@ -212,3 +212,24 @@ def test_status_may_be_asked_at_any_moment(sources: Any, counted: None) -> None:
         for thread in threads:
             thread.join()
     assert problems == []
+
+
+def test_a_module_that_was_executed_again_is_named_and_can_be_cleared_up(sources: Any) -> None:
+    source = "LIMIT = 10\ndef f(): return 'old', LIMIT\n"
+    module = sources.load(source)
+    before = module.f
+    applied = pylivepatch.load(sources.patch(module, source.replace("10", "20").replace("old", "new")))
+    assert applied.overridden == ()
+    importlib.reload(module)
+    assert applied.overridden == (f"{module.__name__}:f",)
+    assert (module.f(), before()) == (("old", 10), ("new", 10))
+    applied.unload()
+    assert (module.f(), before(), module.LIMIT) == (("old", 10), ("old", 10), 10)
+
+
+def test_a_patch_that_another_one_stands_on_is_in_force(each_path: str) -> None:
+    one = pylivepatch.load(Patch("one").replace(first, second))
+    two = pylivepatch.load(Patch("two").replace(first, third))
+    assert (one.overridden, two.overridden) == ((), ())
+    two.unload()
+    one.unload()

@@ -10,7 +10,6 @@ import pytest
 
 from pylivepatch import Patch
 
-
 YIELDS_TOO = sys.version_info >= (3, 12)
 """A yield is a return event too. In 3.11 an exception that is raised there ends the frame past every handler, also
 those of ``finally``: such a call stays counted, and the load is refused for a missed hook."""

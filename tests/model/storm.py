@@ -100,7 +100,7 @@ def code_before_data() -> None:
         for each in self._all_swaps():
             yield set_code(each.functions, each.new.code)
         yield calls([partial(time.sleep, 0.0005)])  # a C call that lets the others in
-        yield calls([set_attribute(a.owner, a.name, a.new) for a in self.attributes])
+        yield calls([bind for a in self.attributes for bind in set_attribute(a.owner, a.name, a.new)])
         yield calls([self._done.release])
 
     class Unhelpful(late.LateEntry):

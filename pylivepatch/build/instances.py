@@ -1,0 +1,261 @@
+"""Instances that were alive before the load: what their class's new methods expect of them.
+
+An object that the old ``__init__`` made does not have what only the new one sets. Where that is always the same
+literal (or a new parameter, for which the old calls stand for its default), and nothing else ever sets it, the class
+gets it as a default, which old instances find and new ones hide. What changes in an object's life cannot be known for
+one in the middle of it, and needs more than a patch can do. The same goes for an attribute that was made as one kind
+of value and is now made as another.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from pylivepatch.build import codes
+from pylivepatch.build.context import Context
+from pylivepatch.build.same import describe_difference, same_tree
+from pylivepatch.build.scope import FunctionNode, items_of
+from pylivepatch.patch import ValueChange
+
+Store = tuple[FunctionNode, ast.stmt]
+"""A method, and the statement in it that binds an attribute of ``self``."""
+
+
+def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) -> None:
+    """Report and carry what instances of the class (``context`` is its body's) newly need."""
+    before, after = stores_of(old), stores_of(new)
+    for name, stores in after.items():
+        if name not in before:
+            _new_attribute(context, old, new, name, stores)
+        elif _category(before[name]) and _category(stores) and _category(before[name]) != _category(stores):
+            why = "is made as another kind of value than instances that exist have"
+            _refuse(context, name, stores, why, before[name])
+
+
+def only_adds_defaults(context: Context, old: FunctionNode, new: FunctionNode) -> bool:
+    """Whether the new ``__init__`` differs from the old one by literals only that old instances find in the class."""
+    carried = {change.name for change in context.changes if isinstance(change, ValueChange)}
+
+    def is_default(node: ast.stmt) -> bool:
+        name = _self_attribute(node, _self_name(new))
+        return bool(name) and name in carried and _is_plain(getattr(node, "value", None))
+
+    rest = [node for node in new.body if not is_default(node)]
+    return same_tree(old.body, rest) and same_tree(old.args, new.args)
+
+
+def stores_of(node: ast.ClassDef) -> dict[str, list[Store]]:
+    """Every ``self.name = …`` in the methods of a class."""
+    found: dict[str, list[Store]] = {}
+    for item in items_of(node.body):
+        if item.kind != "function" or item.typing_only or not _self_name(item.function):
+            continue
+        for statement, name in _stored(item.function.body, _self_name(item.function)):
+            found.setdefault(name, []).append((item.function, statement))
+    return found
+
+
+def _new_attribute(
+    context: Context, old: ast.ClassDef, node: ast.ClassDef, name: str, stores: list[Store]
+) -> None:
+    place = _read_elsewhere(context, name, [function for function, _ in stores])
+    if place is None:
+        return
+    value = _default_of(stores, _parameters(old))
+    if value is not None and _set_elsewhere(context, name, stores[0][0]):
+        value = None
+    bound = {item.name: item for item in items_of(node.body) if item.kind in ("value", "function", "class")}
+    if name in bound:
+        item = bound[name]
+        if item.kind == "function" and item.function.decorator_list:
+            return  # a property: what its setter keeps has a name of its own
+        if item.kind == "value" and value is not None and same_tree(item.value, value):
+            return
+        _refuse(context, name, stores, f"is new; instances that exist find the class's instead, and {place} reads it")
+    elif value is None or context.shape in ("fields", "enum") or "__slots__" in bound:
+        _refuse(context, name, stores, f"is new; instances that exist do not have it, and {place} reads it")
+    else:
+        line = stores[0][1].lineno
+        context.changes.append(ValueChange(context.owner, name, line, None, ast.unparse(value)))
+        context.report.applied(
+            codes.INSTANCE_DEFAULT,
+            context.symbol(name),
+            f"__init__ newly sets it to {ast.unparse(value)}; instances that exist find that in the class",
+            new_line=line,
+        )
+
+
+def _default_of(stores: list[Store], old_parameters: set[str]) -> ast.expr | None:
+    """The literal that ``__init__`` sets the attribute to, always; ``None`` where others set it too."""
+    if len(stores) != 1 or stores[0][0].name != "__init__" or stores[0][1] not in stores[0][0].body:
+        return None
+    function, statement = stores[0]
+    value = getattr(statement, "value", None)
+    if isinstance(value, ast.Name) and value.id not in old_parameters:
+        value = _defaults(function).get(value.id)
+    return value if _is_plain(value) else None
+
+
+def _parameters(node: ast.ClassDef) -> set[str]:
+    """The parameters of the class's ``__init__``."""
+    for item in items_of(node.body):
+        if item.kind == "function" and item.name == "__init__":
+            return {argument.arg for argument in ast.walk(item.function.args) if isinstance(argument, ast.arg)}
+    return set()
+
+
+def _defaults(function: FunctionNode) -> dict[str, ast.expr | None]:
+    """Parameter → its default; none that the body binds anew."""
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    found: dict[str, ast.expr | None] = dict(
+        zip([argument.arg for argument in positional][::-1], arguments.defaults[::-1], strict=False)
+    )
+    found |= {one.arg: value for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)}
+    bound = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return {name: value for name, value in found.items() if name not in bound}
+
+
+def _set_elsewhere(context: Context, name: str, maker: FunctionNode) -> bool:
+    """Whether any other code of the tree sets or deletes an attribute of that name, other than of unrelated classes'
+    own instances.
+    """
+    own = {id(node) for node in ast.walk(maker)}
+    for statement in _unrelated(context):
+        own |= {id(node) for _, stored in stores_of(statement).get(name, ()) for node in _stored_in(stored, name)}
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == name and not isinstance(node.ctx, ast.Load)
+        for uses in context.world.new.modules.values()
+        if name in uses.attributes
+        for node in ast.walk(uses.source.tree)
+        if id(node) not in own
+    )
+
+
+def _unrelated(context: Context) -> Iterator[ast.ClassDef]:
+    """The classes of the tree's modules that are neither above nor below this one."""
+    related = set(context.world.with_subclasses(context.module, context.owner))
+    related |= set(context.world.with_bases(context.module, context.owner))
+    for name, uses in context.world.new.modules.items():
+        for item in uses.items:
+            if item.kind == "class" and (name, item.name) not in related:
+                yield item.class_node
+
+
+def _stored_in(statement: ast.stmt, name: str) -> Iterator[ast.AST]:
+    return (node for node in ast.walk(statement) if isinstance(node, ast.Attribute) and node.attr == name)
+
+
+def _is_plain(node: object) -> bool:
+    """A literal that cannot change, so that all instances may share it."""
+    match node:
+        case ast.Constant():
+            return True
+        case ast.UnaryOp(operand=ast.Constant()):
+            return True
+        case ast.Tuple(elts=parts):
+            return all(map(_is_plain, parts))
+    return False
+
+
+def _category(stores: list[Store]) -> str:
+    """The kind of value that ``__init__`` gives an attribute, where it is plain to see; ``""`` where it is not."""
+    made = [node for function, node in stores if function.name == "__init__"]
+    match [getattr(node, "value", None) for node in made]:
+        case [ast.Constant(value=value)]:
+            return type(value).__name__
+        case [ast.List() | ast.Dict() | ast.Set() | ast.Tuple() as display]:
+            return type(display).__name__.lower()
+        case [ast.Call(func=ast.Name(id="list" | "dict" | "set" | "tuple" as name), args=[])]:
+            return name
+    return ""
+
+
+def _refuse(
+    context: Context, name: str, stores: list[Store], why: str, before: list[Store] | None = None
+) -> None:
+    old = before[0][1] if before else None
+    context.report.refused(
+        codes.INSTANCE_STATE,
+        context.symbol(name),
+        f"the instance attribute {why}",
+        "let the methods that read it work without it (`getattr(self, name, default)`), or have __init__ set it to a "
+        "literal before anything else does",
+        old_line=old.lineno if old else 0,
+        new_line=stores[0][1].lineno,
+        difference=describe_difference(old, stores[0][1]) if old else "",
+    )
+
+
+def _read_elsewhere(context: Context, name: str, storing: list[FunctionNode]) -> str | None:
+    """Where code that does not itself set the attribute reads one of that name."""
+    skipped = {id(inner) for function in storing for inner in ast.walk(function)}
+    for uses in context.world.new.modules.values():
+        if name not in uses.attributes:
+            continue
+        for node in ast.walk(uses.source.tree):
+            if id(node) not in skipped and _reads(node, name):
+                return f"{uses.source.path}:{getattr(node, 'lineno', 0)}"
+    return None
+
+
+def _reads(node: ast.AST, name: str) -> bool:
+    match node:
+        case ast.Attribute(attr=found, ctx=ast.Load() | ast.Del()):
+            return found == name
+        case ast.AugAssign(target=ast.Attribute(attr=found)):
+            return found == name
+        case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=found)]):
+            return bool(found == name)
+        case ast.Call(func=ast.Attribute(attr="attrgetter") | ast.Name(id="attrgetter"), args=args):
+            return any(isinstance(one, ast.Constant) and one.value == name for one in args)
+    return False
+
+
+def _self_name(function: FunctionNode) -> str:
+    """What a method calls its instance; ``""`` for a static or class method."""
+    decorated = {ast.unparse(decorator) for decorator in function.decorator_list}
+    arguments = [*function.args.posonlyargs, *function.args.args]
+    return arguments[0].arg if arguments and not decorated & {"staticmethod", "classmethod"} else ""
+
+
+def _stored(body: list[ast.stmt], self_name: str) -> Iterator[tuple[ast.stmt, str]]:
+    for statement in body:
+        for name in _targets(statement, self_name):
+            yield statement, name
+        for field in ("body", "orelse", "finalbody"):
+            inner = getattr(statement, field, [])
+            if isinstance(inner, list) and not isinstance(statement, ast.ClassDef):
+                yield from _stored(inner, self_name)
+        for handler in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+            yield from _stored(handler.body, self_name)
+
+
+def _targets(statement: ast.stmt, self_name: str) -> Iterator[str]:
+    """The attributes of ``self`` that the statement itself binds; an annotation without a value binds none."""
+    match statement:
+        case ast.Assign(targets=targets):
+            roots: list[ast.expr] = list(targets)
+        case ast.AnnAssign(target=target, value=value) if value is not None:
+            roots = [target]
+        case ast.For(target=target) | ast.AsyncFor(target=target):
+            roots = [target]
+        case ast.With(items=items) | ast.AsyncWith(items=items):
+            roots = [entry.optional_vars for entry in items if entry.optional_vars is not None]
+        case _:
+            return
+    for root in roots:
+        for node in ast.walk(root):
+            match node:
+                case ast.Attribute(value=ast.Name(id=base), attr=name, ctx=ast.Store()) if base == self_name:
+                    yield name
+
+
+def _self_attribute(node: ast.stmt, self_name: str) -> str:
+    match node:
+        case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
+            match target:
+                case ast.Attribute(value=ast.Name(id=base), attr=name) if base == self_name:
+                    return name
+    return ""

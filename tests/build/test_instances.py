@@ -1,0 +1,116 @@
+"""Instances that were alive before the load meet the new methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pylivepatch
+from pylivepatch.errors import DataMismatch
+from tests.build.conftest import Package
+from tests.build.test_edits import build, summary
+
+Make = Callable[..., Package]
+
+OLD = "class C:\n    def __init__(self, a=1):\n        self.a = a\n    def m(self): return self.a\n"
+
+
+def new(line: str, read: str = "self.b", parameters: str = "self, a=1") -> str:
+    init = f"class C:\n    def __init__({parameters}):\n        self.a = a\n        {line}\n"
+    return f"{init}    def m(self): return {read}\n"
+
+
+DEFAULT = ["PLP210 C.__init__", "PLP210 C.m", "PLP215 C.b"]
+REFUSED = ["!PLP255 C.b", "PLP210 C.__init__", "PLP210 C.m"]
+
+TABLE: dict[str, tuple[str, list[str]]] = {
+    "a literal": (new("self.b = 5"), DEFAULT),
+    "a negative one, annotated": (new("self.b: int = -5"), DEFAULT),
+    "a tuple": (new("self.b = (1, 'x')"), DEFAULT),
+    "a new parameter with a literal default": (new("self.b = b", parameters="self, a=1, *, b=None"), DEFAULT),
+    "a parameter that the body binds": (
+        new("b = open(b); self.b = b".replace("; ", "\n        "), parameters="self, a=1, b=None"),
+        REFUSED,
+    ),
+    "an old parameter": (new("self.b = a"), REFUSED),
+    "a list": (new("self.b = []"), REFUSED),
+    "under a condition": (new("if a: self.b = 1"), REFUSED),
+    "changed by another method": (
+        new("self.b = 0") + "    def k(self): self.b += 1\n",
+        [*REFUSED, "PLP211 C.k"],
+    ),
+    "changed from outside": (new("self.b = 0") + "def f(c): c.b = 1\n", [*REFUSED, "PLP211 f"]),
+    "set by another class on its own": (
+        new("self.b = 0") + "class D:\n    def __init__(self): self.b = 3\n",
+        ["!PLP250 D", *DEFAULT],
+    ),
+    "nobody reads it": (new("self.b = []", "self.a"), ["PLP210 C.__init__"]),
+    "read only where it may be missing": (
+        new("self.b = []", "getattr(self, 'b', ())"),
+        ["PLP210 C.__init__", "PLP210 C.m"],
+    ),
+}
+
+
+@pytest.mark.parametrize("title", TABLE)
+def test_a_new_attribute(title: str, tmp_path: Path) -> None:
+    after, expected = TABLE[title]
+    assert summary(build(tmp_path, OLD, after)) == sorted(expected)
+
+
+def test_an_attribute_of_another_kind(tmp_path: Path) -> None:
+    before = "class C:\n    def __init__(self):\n        self.a = []\n    def m(self): return self.a\n"
+    result = build(tmp_path, before, before.replace("[]", "{}"))
+    assert summary(result) == ["!PLP255 C.a", "PLP210 C.__init__"]
+
+
+def test_a_property_of_the_class_is_no_state(tmp_path: Path) -> None:
+    property_ = "    @property\n    def b(self): return 1\n    @b.setter\n    def b(self, value): pass\n"
+    assert summary(build(tmp_path, OLD + property_, new("self.b = 5") + property_)) == DEFAULT[:2]
+
+
+def test_old_instances_find_the_default_and_new_ones_set_their_own(package: Make) -> None:
+    pair = package({"m.py": OLD}, {"m.py": new("self.b = b", parameters="self, a=1, *, b=7")})
+    module = pair.module("m")
+    before = module.C()
+    assert before.m() == 1
+    applied = pair.load()
+    after = module.C(b=8)
+    assert (before.m(), after.m(), module.C().m()) == (7, 8, 7)
+    assert "b" not in vars(before)
+    applied.unload()
+    assert (before.m(), after.m()) == (1, 1)
+    assert not hasattr(before, "b")
+
+
+def test_a_property_of_a_foreign_base_is_not_hidden(package: Make) -> None:
+    old = OLD.replace("class C", "import threading\nclass C(threading.Thread)")
+    after = new("super().__init__(); self.name = 'x'".replace("; ", "\n        "), "self.name")
+    pair = package({"m.py": old}, {"m.py": after.replace("class C", "import threading\nclass C(threading.Thread)")})
+    pair.module("m")
+    with pytest.raises(DataMismatch, match="Thread has a property name"):
+        pair.load()
+    assert not pylivepatch.patches()
+
+
+@pytest.mark.parametrize(
+    ("use", "refused"),
+    [
+        ("ONE = C()\n", True),
+        ("class D(C): pass\nONE = D()\n", True),
+        ("C.one = C()\n", True),
+        ("def f(c=C()): return c\n", True),
+        ("C()\n", False),
+        ("def f(): return C()\n", False),
+    ],
+)
+def test_an_instance_made_at_import_keeps_what_the_old_init_did(tmp_path: Path, use: str, refused: bool) -> None:
+    result = build(tmp_path, OLD + use, OLD.replace("self.a = a", "self.a = a + 1") + use)
+    assert [finding.code for finding in result.refusals] == (["PLP265"] if refused else [])
+
+
+def test_an_instance_made_at_import_may_get_a_default(tmp_path: Path) -> None:
+    use = "ONE = C()\n"
+    assert summary(build(tmp_path, OLD + use, new("self.b = 5") + use)) == DEFAULT

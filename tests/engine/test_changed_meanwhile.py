@@ -1,0 +1,165 @@
+"""What others change while a transition waits: seen and refused, or at least not lost."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+import pylivepatch
+from pylivepatch import Patch
+from pylivepatch.errors import CodeMismatch, DataMismatch, PrepareError
+
+SOURCE = """\
+LIMIT = 1
+def f(): return 'old', LIMIT
+class C:
+    limit = 1
+"""
+NEW = """\
+LIMIT = 2
+ADDED = 5
+def f(): return 'new', LIMIT, ADDED
+class C:
+    limit = 2
+    added = 5
+"""
+
+
+def f() -> str:
+    return "old"
+
+
+ORIGINAL = f.__code__
+
+
+def new() -> str:
+    return "new"
+
+
+def foreign() -> str:
+    return "foreign"
+
+
+def test_code_that_another_tool_assigns_is_seen_and_stays(hold: Any) -> None:
+    held = hold(Patch("fix").replace(f, new))
+    f.__code__ = foreign.__code__
+    try:
+        with pytest.raises(CodeMismatch, match="given other code while"):
+            held.finish()
+        assert f() == "foreign"
+        assert pylivepatch.patches() == ()
+    finally:
+        f.__code__ = ORIGINAL
+
+
+@pytest.mark.parametrize("owner", ["module", "class"])
+def test_a_value_that_the_program_changes_is_seen(sources: Any, hold: Any, owner: str) -> None:
+    module = sources.load(SOURCE)
+    held = hold(sources.patch(module, NEW))
+    if owner == "module":
+        module.LIMIT = 99
+    else:
+        module.C.limit = 99
+    with pytest.raises(DataMismatch):
+        held.finish()
+    assert module.f()[0] == "old"
+    assert 99 in (module.LIMIT, module.C.limit)
+
+
+@pytest.fixture
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the change came after the last look."""
+    monkeypatch.setattr("pylivepatch.transition.base.Transition.check_unchanged", lambda self: None)
+
+
+def test_a_value_that_is_changed_in_the_last_moment_is_not_lost(
+    sources: Any, hold: Any, unwatched: None
+) -> None:
+    module = sources.load(SOURCE)
+    held = hold(sources.patch(module, NEW))
+    module.LIMIT = 99
+    applied = held.finish()
+    assert module.f() == ("new", 2, 5)
+    assert applied.report["overwritten"] == [f"{module.__name__}:LIMIT"]
+    applied.unload()
+    assert module.f() == ("old", 99)
+
+
+def test_a_name_that_is_taken_away_in_the_last_moment_stops_no_commit(
+    sources: Any, hold: Any, unwatched: None
+) -> None:
+    module = sources.load(SOURCE)
+    held = hold(sources.patch(module, NEW))
+    held.finish()
+    held.unloading()
+    del module.ADDED
+    del module.C.added
+    held.finish()
+    assert module.f() == ("old", 1)
+    assert not hasattr(module, "ADDED")
+    assert not hasattr(module.C, "added")
+
+
+_denied: list[Any] = []
+
+
+def test_an_audit_hook_that_forbids_it_is_asked_before_anything_is_touched(each_path: str) -> None:
+    def deny(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "object.__setattr__" and arguments[1] == "__code__" and arguments[0] in _denied:
+            raise RuntimeError("denied")
+
+    sys.addaudithook(deny)  # for good, hence the list
+    _denied.append(new)
+    copy = type(f)(f.__code__.replace(), f.__globals__, f.__name__)
+    try:
+        with pytest.raises(PrepareError, match="audit hook"):
+            pylivepatch.load(Patch("fix").replace(copy, foreign).replace(new, foreign))
+    finally:
+        _denied.clear()
+    assert (copy(), new()) == ("old", "new")
+
+
+async def numbers() -> AsyncIterator[int]:
+    yield 1
+
+
+async def others() -> AsyncIterator[int]:
+    try:
+        yield 2
+    except KeyError:
+        yield 3
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_late_async_generator_leaves_no_cycle_behind(hold: Any, no_collection: None) -> None:
+    held = hold(Patch("fix").replace(numbers, others))
+    late = numbers()
+    applied = held.finish()
+    assert [drive(late.__anext__()), drive(late.athrow(KeyError()))] == [2, 3]  # type: ignore[attr-defined]
+    assert drive(late.aclose()) is None  # type: ignore[attr-defined]
+    del late
+    applied.unload(timeout=2)
+
+
+def drive(step: Any) -> Any:
+    try:
+        step.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it waits")
+
+
+def test_tools_may_keep_a_dict_by_the_code_that_runs(hold: Any) -> None:
+    held = hold(Patch("fix").replace(f, new).replace(numbers, others))
+    assert {f.__code__: 1, numbers.__code__: 2}[f.__code__] == 1
+    held.finish()

@@ -1,0 +1,240 @@
+"""Trace functions, profile functions and coverage see the body of a trampoline, and nothing else of it."""
+
+from __future__ import annotations
+
+import cProfile
+import gc
+import pstats
+import sys
+import threading
+import weakref
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import pylivepatch
+from pylivepatch import Patch, TransitionTimeout
+from pylivepatch.errors import MissedHook
+from tests.conftest import PATIENCE
+
+from .life import stages
+from .versions import PAIRS, in_each_stage, numbers, numbers_anew, same_by_version, total, total_anew, use_all
+
+SEEN = total.__globals__
+FILE = total.__code__.co_filename
+
+
+class Recorder:
+    """Writes down what a trace or profile function is told of the functions of this file."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Recorder:
+        if frame.f_globals is SEEN and frame.f_code.co_name.removesuffix("_anew") in ("total", "numbers", "failing"):
+            shown = argument if isinstance(argument, str) else type(argument).__name__  # none is kept: they hold frames
+            told = (event, frame.f_code.co_name, frame.f_lineno, shown)
+            if event != "line" or self.events[-1] != told:  # see test_a_line_is_reported_once
+                self.events.append(told)
+        return self
+
+
+@pytest.mark.parametrize("install", [sys.settrace, sys.setprofile], ids=["settrace", "setprofile"])
+def test_a_trace_or_profile_function_is_told_the_same(install: Any, hold: Any) -> None:
+    def observe() -> Any:
+        recorder = Recorder()
+        install(recorder)
+        try:
+            got = use_all()
+        finally:
+            install(None)
+        assert len(recorder.events) > 10
+        return recorder.events, got
+
+    same_by_version(in_each_stage(hold, observe))
+
+
+@pytest.mark.xfail(strict=True, reason="a hook without a line stands between a return's expression and the return")
+def test_a_line_is_reported_once(hold: Any) -> None:
+    def observe() -> list[int]:
+        lines = []
+
+        def tracer(frame: FrameType, event: str, argument: Any) -> Any:
+            if event == "line" and frame.f_code.co_name.startswith("total"):
+                lines.append(frame.f_lineno)
+            return tracer
+
+        sys.settrace(tracer)
+        use_all()
+        sys.settrace(None)
+        return lines
+
+    same_by_version(in_each_stage(hold, observe))
+
+
+@pytest.mark.parametrize("install", [threading.settrace, threading.setprofile], ids=["settrace", "setprofile"])
+def test_threads_that_are_watched_from_their_start_are_told_the_same(install: Any, hold: Any) -> None:
+    def observe() -> Any:
+        recorder = Recorder()
+        got: list[Any] = []
+        install(recorder)
+        try:
+            thread = threading.Thread(target=lambda: got.extend(use_all()))
+            thread.start()
+            thread.join(PATIENCE)
+        finally:
+            install(None)
+        assert len(recorder.events) > 10
+        return recorder.events, got
+
+    same_by_version(in_each_stage(hold, observe))
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("event", ["call", "line", "return", "exception"])
+@pytest.mark.parametrize("name", ["total", "numbers", "failing"])
+def test_a_trace_function_that_raises_leaves_the_count_balanced(name: str, event: str, hold: Any) -> None:
+    """Its exception strikes at RESUME, in the body, or between the exit hook and the return."""
+
+    def tracer(frame: FrameType, happened: str, argument: Any) -> Any:
+        if frame.f_globals is SEEN and frame.f_code.co_name.removesuffix("_anew") == name and happened == event:
+            raise Stop
+        return tracer
+
+    if (name, event) == ("numbers", "return") and sys.version_info < (3, 12):
+        pytest.skip("see test_an_exit_that_no_hook_can_see_is_never_a_switch")
+    for stage in stages(hold, *PAIRS):
+        outcomes = []
+        for _ in range(3):
+            sys.settrace(tracer)
+            try:
+                outcomes.append(use_all()[0])
+            except Stop:
+                outcomes.append("stopped")
+            finally:
+                sys.settrace(None)
+        stopped = event != "exception" or name != "total"  # the generator that is closed sees GeneratorExit
+        assert outcomes == ["stopped" if stopped else f"{stage.version} 2"] * 3
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="what a trace function raises at a yield can be caught")
+def test_an_exit_that_no_hook_can_see_is_never_a_switch(hold: Any) -> None:
+    """On 3.11 what a trace function raises at a ``yield`` ends the frame at once, past each ``finally`` of its body."""
+
+    def tracer(frame: FrameType, happened: str, argument: Any) -> Any:
+        if frame.f_globals is SEEN and frame.f_code.co_name == "numbers" and happened == "return":
+            raise Stop
+        return tracer
+
+    original = weakref.ref(numbers.__code__)
+    held = hold(Patch("interplay").replace(numbers, numbers_anew), timeout=0.5, gate=None)
+    sys.settrace(tracer)
+    try:
+        with pytest.raises(Stop):
+            next(numbers(2))
+    finally:
+        sys.settrace(None)
+    with pytest.raises((TransitionTimeout, MissedHook)):
+        held.finish()
+    assert numbers.__code__ is original()
+    pylivepatch.load(Patch("interplay").replace(numbers, numbers_anew), timeout=PATIENCE).unload()
+
+
+@pytest.mark.parametrize("event", ["call", "return"])
+def test_a_profile_function_that_raises_leaves_the_count_balanced(event: str, hold: Any) -> None:
+    def profiler(frame: FrameType, happened: str, argument: Any) -> None:
+        if frame.f_globals is SEEN and frame.f_code.co_name.startswith("total") and happened == event:
+            raise Stop
+
+    for _ in stages(hold, *PAIRS):
+        for _ in range(3):
+            sys.setprofile(profiler)
+            try:
+                with pytest.raises(Stop):
+                    use_all()
+            finally:
+                sys.setprofile(None)
+
+
+def test_coverage_by_a_trace_function_finds_the_same_lines(hold: Any) -> None:
+    def observe() -> Any:
+        lines: set[tuple[str, int]] = set()
+        arcs: set[tuple[int, int]] = set()
+        last: dict[FrameType, int] = {}
+
+        def tracer(frame: FrameType, event: str, argument: Any) -> Any:
+            if frame.f_globals is not SEEN:
+                return None
+            if event == "line":
+                lines.add((frame.f_code.co_filename, frame.f_lineno))
+            arcs.add((last.get(frame, -1), frame.f_lineno))
+            last[frame] = frame.f_lineno
+            return tracer
+
+        sys.settrace(tracer)
+        try:
+            use_all()
+        finally:
+            sys.settrace(None)
+            last.clear()  # frames keep their code
+        return lines, arcs
+
+    same_by_version(in_each_stage(hold, observe))
+
+
+def test_coverage_itself_finds_the_same_lines(hold: Any) -> None:
+    coverage = pytest.importorskip("coverage")
+
+    def observe() -> Any:
+        measured = coverage.Coverage(data_file=None, include=[FILE])
+        measured.start()
+        try:
+            use_all()
+        finally:
+            measured.stop()
+        return sorted(measured.get_data().lines(FILE))
+
+    same_by_version(in_each_stage(hold, observe))
+
+
+def test_cprofile_counts_the_same_calls(hold: Any) -> None:
+    """Its table keeps the code of what it saw, so it is let go of before the next stage."""
+
+    def observe() -> Any:
+        profile = cProfile.Profile()
+        profile.enable()
+        try:
+            use_all()
+        finally:
+            profile.disable()
+        found = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+        return {name: row[:2] for (file, _, name), row in found.items() if file == FILE and name != "use_all"}
+
+    seen = in_each_stage(hold, observe)
+    same_by_version(seen)
+    assert seen["before"]["total"] == (1, 1)
+    assert seen["before"]["failing"] == (2, 2)
+
+
+def test_a_profile_that_is_kept_holds_and_lets_go() -> None:
+    """Its table cannot be read, so what it holds counts as executing."""
+    original = id(total.__code__)
+    profile = cProfile.Profile()
+    profile.enable()
+    use_all()
+    profile.disable()
+    patch = Patch("interplay").replace(total, total_anew)
+    with pytest.raises(TransitionTimeout) as caught:
+        pylivepatch.load(patch, timeout=0.1)
+    assert [holder.kind for holder in caught.value.holders] == ["reference"]
+    assert "deep=True" in caught.value.advice
+    assert use_all()[0] == "old 2"
+    assert id(total.__code__) == original
+    del profile
+    gc.collect()
+    pylivepatch.load(patch, timeout=PATIENCE).unload(timeout=PATIENCE)
+    assert id(total.__code__) == original

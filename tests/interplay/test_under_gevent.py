@@ -1,0 +1,71 @@
+"""gevent, monkey-patched and not: greenlets in patched functions hold, wait at the gate, and go on. In children."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pylivepatch
+
+pytest.importorskip("gevent")
+ROOT = Path(pylivepatch.__file__).parents[1]
+
+TARGET = """
+import gevent
+
+def work(n):
+    gevent.sleep(0.002)
+    helper_says = helper()
+    assert helper_says == "old", helper_says
+    return "old"
+
+def helper():
+    gevent.sleep(0)
+    return "old"
+"""
+
+PROGRAM = """
+import sys
+sys.path[:0] = [{root!r}, {folder!r}]
+{monkey}
+import gevent, pylivepatch, target, weakref
+from pylivepatch import compiled
+
+originals = [weakref.ref(f.__code__) for f in (target.work, target.helper)]
+answers, stop = [], []
+
+def busy(n):
+    gevent.sleep(n * 0.0005)
+    while not stop:
+        answers.append(target.work(n))
+
+greenlets = [gevent.spawn(busy, n) for n in range(8)]
+gevent.sleep(0.01)
+patch = compiled.compile_patch(pylivepatch.build_patch({folder!r}, {folder!r} + "/new", name="p"))
+for mode in ("refcount", "per-task"):
+    for action, version in (lambda: pylivepatch.load(patch, timeout=15, mode=mode), "new"), (
+        lambda: pylivepatch.unload("p", timeout=15, mode=mode), "old"
+    ):
+        gevent.get_hub().threadpool.apply(action)  # on a native thread
+        seen = len(answers)
+        while len(answers) < seen + 50:
+            gevent.sleep(0.001)
+        assert set(answers[seen + 8:]) == {{version}}, (mode, answers[-50:])  # each of 8 may have been inside
+stop.append(1)
+gevent.joinall(greenlets, timeout=10, raise_error=True)
+assert target.work.__code__ is originals[0]() and target.helper.__code__ is originals[1]()
+print("well")
+"""
+
+
+@pytest.mark.parametrize("monkey", ["from gevent import monkey; monkey.patch_all()", ""], ids=["patched", "plain"])
+def test_busy_greenlets_switch_with_the_gate(monkey: str, tmp_path: Path) -> None:
+    (tmp_path / "target.py").write_text(TARGET)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "target.py").write_text(TARGET.replace('"old"', '"new"'))
+    program = PROGRAM.format(root=str(ROOT), folder=str(tmp_path), monkey=monkey)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "well\n", done.stderr
