@@ -21,6 +21,7 @@ LEFT_IN_PLACE = "PLP222"
 OUTSIDE = "PLP223"
 RAN_AT_IMPORT = "PLP224"
 HUNK_MOVED = "PLP225"
+MAY_BE_STALE = "PLP226"
 
 # Functions that cannot be carried.
 KIND_CHANGED = "PLP230"
@@ -66,6 +67,7 @@ MODULE_NEW = "PLP281"
 MODULE_REMOVED = "PLP282"
 OTHER_FILE = "PLP283"
 NOT_IMPORTABLE = "PLP284"
+ORDER_CHANGED = "PLP285"
 
 ALL: dict[str, str] = {
     value: name for name, value in list(globals().items()) if name.isupper() and isinstance(value, str)

@@ -16,6 +16,7 @@ from pylivepatch.build.names import Names, is_literal, is_shareable
 from pylivepatch.build.registered import is_registered
 from pylivepatch.build.same import describe_difference, same_tree, show
 from pylivepatch.build.scope import Item, items_of
+from pylivepatch.build.sequence import check_order, continues, pair_functions
 from pylivepatch.build.values import compare_annotation, compare_value, new_value
 
 _DEFINES = ("function", "class", "value", "import")
@@ -30,6 +31,7 @@ def compare_scope(context: Context, old: list[Item], new: list[Item]) -> None:
     if not context.owner:
         new = carry_new_blocks(context, new)
     reused = _reused_names(context, old, new)
+    check_order(context, old, new, reused)
     old = [item for item in old if item.name not in reused]
     new = [item for item in new if item.name not in reused]
     if context.owner:
@@ -309,7 +311,7 @@ def _removed_value(context: Context, item: Item) -> None:
 def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> None:
     before, after = _grouped(old), _grouped(new)
     for name in dict.fromkeys((*after, *before)):
-        pairs, gone, added = _pair(before.get(name, []), after.get(name, []))
+        pairs, gone, added = pair_functions(before.get(name, []), after.get(name, []))
         carried = len(context.changes)
         for was, now in pairs:
             if was.guard != now.guard:
@@ -341,47 +343,16 @@ def _refuse_alternatives(context: Context, pairs: list[tuple[Item, Item]], chang
     )
 
 
-def _pair(old: list[Item], new: list[Item]) -> tuple[list[tuple[Item, Item]], list[Item], list[Item]]:
-    """Functions of one name, paired by decorators and condition, in order; then what is left over, if it is
-    clear.
-    """
-    if len(old) == len(new) == 1:
-        return [(old[0], new[0])], [], []
-    pairs: list[tuple[Item, Item]] = []
-    left, right = list(old), list(new)
-    for exact in (True, False):  # equal ones first, so that an insertion does not shift the rest
-        for now in list(right):
-            for was in left:
-                if _role(was) == _role(now) and (not exact or same_tree(was.node, now.node)):
-                    pairs.append((was, now))
-                    left.remove(was)
-                    right.remove(now)
-                    break
-    if len(left) == len(right) == 1:
-        pairs.append((left.pop(), right.pop()))
-    return sorted(pairs, key=lambda pair: pair[1].line), left, right
-
-
-def _role(item: Item) -> tuple[object, ...]:
-    return (item.guard, *(ast.dump(decorator) for decorator in item.function.decorator_list))
-
-
 def _is_shadowed(item: Item, group: list[Item], names: Names) -> bool:
     """Whether a later definition of the same name, under the same condition, takes its place."""
     for later in group:
         if later.line <= item.line or later.guard != item.guard[: len(later.guard)]:
             continue
         decorators = later.function.decorator_list
-        if is_overload(later, names) or any(_continues(decorator, item.name) for decorator in decorators):
+        if is_overload(later, names) or any(continues(decorator, item.name) for decorator in decorators):
             continue
         return True
     return False
-
-
-def _continues(decorator: ast.expr, name: str) -> bool:
-    """``@x.setter``, ``@f.register(int)``: the earlier object of the name lives on in the later one."""
-    node = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
 
 
 def _removed_function(context: Context, item: Item, name_lives_on: bool) -> None:

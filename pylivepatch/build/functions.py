@@ -13,15 +13,15 @@ from types import CodeType
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context
-from pylivepatch.build.import_time import reaches_everything
-from pylivepatch.build.names import SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
+from pylivepatch.build.instances import only_adds_defaults
+from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
 from pylivepatch.build.registered import registered_by_annotation
 from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
 from pylivepatch.build.scope import FunctionNode, Item
+from pylivepatch.build.stale import changed_functions, check_function
 from pylivepatch.build.uses import Uses, annotations_of
 from pylivepatch.patch import FunctionChange, NewFunction
 
-_OVERLOAD = frozenset({"typing.overload", "typing_extensions.overload"})
 _KINDS = (
     (inspect.CO_ASYNC_GENERATOR, "an async generator function"),
     (inspect.CO_COROUTINE, "a coroutine function"),
@@ -34,7 +34,7 @@ _IMPLICIT = {"__new__": "staticmethod", "__class_getitem__": "classmethod"}
 
 def is_overload(item: Item, names: Names) -> bool:
     """A stub for type checkers (``@overload``), which is never called."""
-    return any(names.dotted(decorator) in _OVERLOAD for decorator in item.function.decorator_list)
+    return any(names.dotted(decorator) in OVERLOADS for decorator in item.function.decorator_list)
 
 
 def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool = False) -> None:
@@ -159,8 +159,7 @@ def _carry(
             new_line=new.line,
         )
         return
-    acts = body_changed or (defaults, kwdefaults) != (new_defaults, new_kwdefaults)
-    if acts and not reaches_everything(context, old, new, old_code, new_code):
+    if not _check_import_time_calls(context, old, new, old_code, new_code, parts):
         return
     context.changes.append(
         FunctionChange(
@@ -227,7 +226,7 @@ def new_function(context: Context, new: Item) -> None:
     decorators = _check_decorators(context, new, refuse)
     _check_defaults(context, new, [*node.args.defaults, *filter(None, node.args.kw_defaults)])
     _check_annotations(context, new)
-    if len(report.findings) > found:
+    if len(report.findings) > found or not check_function(context, new, [context.symbol(new.name)]):
         return
     defaults, kwdefaults = positional_defaults(context.new, node), keyword_defaults(context, node)
     annotations = annotations_display(context, context.new, node)
@@ -414,3 +413,18 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
     if context.owner and new.name in _IMPLICIT and not texts:
         texts.append(_IMPLICIT[new.name])  # what the class statement does by itself
     return tuple(texts)
+
+
+def _check_import_time_calls(
+    context: Context, old: Item, new: Item, old_code: CodeType, new_code: CodeType, parts: list[str]
+) -> bool:
+    """Whether the function's change reaches everything: what it gave at import stays as the old one made it.
+
+    What its inner functions do is followed by themselves: a decorator's wrapper is live, and changes with it.
+    """
+    if context.owner and only_adds_defaults(context, old.function, new.function):
+        return True
+    changed = changed_functions(old_code, new_code)
+    if {"defaults", "keyword defaults"} & set(parts):
+        changed.append(new_code.co_qualname)
+    return check_function(context, new, changed) if changed else True

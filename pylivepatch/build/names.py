@@ -44,6 +44,7 @@ SAFE_DECORATORS = frozenset(
         "types.coroutine",
     ]
 )
+OVERLOADS = frozenset({"typing.overload", "typing_extensions.overload"})
 _PURE_CALLS = frozenset(
     [
         "frozenset",

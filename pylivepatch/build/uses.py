@@ -186,6 +186,11 @@ class Uses:
         return found
 
 
+def evaluated_of(item: Item, scope: str, future: bool) -> list[Evaluated]:
+    """What of one item runs at import, in a body whose qualified name is ``scope``."""
+    return list(_evaluated([item], scope, future))
+
+
 def _is_own(node: ast.expr) -> bool:
     match node:
         case ast.Name(id="self" | "cls") | ast.Call(func=ast.Name(id="super")):
@@ -234,6 +239,8 @@ def _evaluated(items: list[Item], scope: str, future: bool) -> Iterator[Evaluate
                 yield Evaluated(owner, "annotation", node.annotation, node.lineno, scope)
             if item.kind == "value":
                 yield Evaluated(owner, "value", item.value, node.lineno, scope)
+        elif item.kind == "import" and scope:
+            yield Evaluated(owner, "import", node, node.lineno, scope)
         elif item.kind == "code":
             for part in _code_parts(item):
                 yield Evaluated(owner, "code", part, getattr(part, "lineno", node.lineno), scope)

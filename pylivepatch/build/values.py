@@ -15,6 +15,7 @@ from pylivepatch.build.lambdas import compare_lambdas
 from pylivepatch.build.names import Unsafe, check_expression, is_literal, is_shareable
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import Item
+from pylivepatch.build.stale import check_value, was_read
 from pylivepatch.build.uses import Copy
 from pylivepatch.build.world import Place
 from pylivepatch.patch import ValueChange
@@ -84,7 +85,9 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
             new_line=new.line,
         )
         return
-    if not context.owner and new.name in _VERSION_NAMES and _is_copied(context, old, new):
+    if not context.owner and new.name in _VERSION_NAMES and (
+        _is_copied(context, old, new) or was_read(context, new.name)
+    ):
         report.note(
             codes.LEFT_IN_PLACE,
             symbol,
@@ -97,6 +100,8 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
         )
         return
     if not _follow_copies(context, old, new, difference):
+        return
+    if not check_value(context, new, old_line=old.line, difference=difference):
         return
     old_text, new_text = ast.unparse(old.value), ast.unparse(new.value)
     context.changes.append(ValueChange(context.owner, new.name, new.line, old_text, new_text))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from pylivepatch.build.classes import Classes
 from pylivepatch.build.names import Names
+from pylivepatch.build.reach import Reach
 from pylivepatch.build.source import Source
 from pylivepatch.build.uses import Copy, Evaluated, Uses, executed_nodes
 
@@ -100,6 +104,42 @@ class Version:
             dotted = ".".join((imported, *rest))
         return "", dotted
 
+    @cached_property
+    def classes(self) -> Classes:
+        return Classes(self)
+
+    @cached_property
+    def values(self) -> dict[tuple[str, str], ast.expr]:
+        """Module and name of each value that is assigned once and without a condition → its expression."""
+        found: dict[tuple[str, str], ast.expr] = {}
+        for module, uses in self.modules.items():
+            counts = Counter(item.name for item in uses.items)
+            for item in uses.items:
+                if item.kind == "value" and counts[item.name] == 1 and not item.guard:
+                    found[module, item.name] = item.value
+        return found
+
+    def canonical(self, symbol: tuple[str, str]) -> tuple[str, str]:
+        """What is called by the name ``symbol``, values that are other names or results of calls followed.
+
+        With ``k = K()``, ``k.method`` is ``K.method``; with ``x = make()``, ``x`` is ``make()``.
+        """
+        for _ in range(5):
+            module, name = symbol
+            head = re.match(r"[\w]+", name)
+            value = self.values.get((module, head[0])) if head else None
+            if head is None or value is None:
+                break
+            rest = name[head.end() :]
+            suffix = ""
+            while isinstance(value, ast.Call):
+                value, suffix = value.func, suffix + "()"
+            home, found = self.resolve(module, self.modules[module].names.dotted(value))
+            if not home or not found:
+                break
+            symbol = home, found + (suffix.removesuffix("()") if rest.startswith(".") else suffix) + rest
+        return symbol
+
     def class_shape(self, module: str, node: ast.ClassDef, depth: int = 0) -> ClassShape:
         """How a class treats its body: ``fields`` and ``enum`` make something of it when the class is
         created.
@@ -149,6 +189,7 @@ class World:
     def __init__(self, old: Mapping[str, Source], new: Mapping[str, Source]) -> None:
         self.old = Version(old)
         self.new = Version(new, self.old)
+        self.reach = Reach(self.new, self.unchanged_pieces)
 
     def unchanged_pieces(self, module: str) -> Iterator[Evaluated]:
         """The import-time pieces of ``module`` that both versions have: what they computed stays as it is."""
@@ -188,22 +229,6 @@ class World:
                     if (home, symbol) == (module, f"{owner}.{name}" if owner else name):
                         return node.lineno
         return 0
-
-    def callers(self, module: str, name: str) -> list[tuple[Evaluated, Place]]:
-        """The unchanged import-time code that calls the function ``module:name`` or decorates with it."""
-        found = []
-        for other, uses in self.new.modules.items():
-            for piece in self.unchanged_pieces(other):
-                for node in executed_nodes(piece.node):
-                    callee = node.func if isinstance(node, ast.Call) else None
-                    if callee is None and piece.role == "decorator" and node is piece.node:
-                        callee = piece.node if isinstance(piece.node, ast.expr) else None
-                    if callee is None or self.new.resolve(other, uses.names.dotted(callee)) != (module, name):
-                        continue
-                    what = f"{piece.role} of {piece.owner}" if piece.owner else piece.role
-                    found.append((piece, Place(uses.source.path, piece.line, what)))
-                    break
-        return found
 
     def with_subclasses(self, module: str, name: str) -> list[tuple[str, str]]:
         """The class ``name`` of ``module`` and all of the tree's module-level classes below it."""

@@ -1,0 +1,227 @@
+"""Which import-time results depend on a function or a value: who calls it, and who calls those, up to the modules.
+
+A live patch does not run the import again. So what an unchanged piece of import-time code computed with a changed
+function or value stays as the old version made it. The search goes from the change outwards, through the functions
+that call or read it (``runs``); modules that do not have its name in their text are not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pylivepatch.build.classes import Class, Symbol
+from pylivepatch.build.runs import Ref, Run, run_of_function, run_of_piece
+from pylivepatch.build.scope import Item
+from pylivepatch.build.uses import Evaluated
+
+if TYPE_CHECKING:
+    from pylivepatch.build.world import Version
+
+_MADE_BY_CALL = frozenset({"__init__", "__new__", "__post_init__", "__attrs_post_init__"})
+_LONGEST_UNSURE = 3
+_LONGEST = 8  # calls from import-time code to the change; a longer chain is not followed
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An import-time piece that depends on the change, by the functions ``via``.
+
+    ``sure``: no condition and no call that might not happen is on the way. ``kept``: the piece is more than the call.
+    """
+
+    module: str
+    path: str
+    piece: Evaluated
+    line: int
+    sure: bool
+    kept: bool
+    via: tuple[str, ...]
+
+    def __str__(self) -> str:
+        what = f"{self.piece.role} of {self.piece.owner}" if self.piece.owner else self.piece.role
+        through = f", through {' and '.join(self.via)}" if self.via else ""
+        return f"{self.path}:{self.line} ({what}{through})"
+
+
+@dataclass(slots=True)
+class _Index:
+    """One module's runs: every reference by its symbol, with the run and, for import-time code, the piece."""
+
+    refs: dict[Symbol, list[tuple[Ref, Run, Evaluated | None]]] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    looked_up: list[tuple[Evaluated, dict[str, int]]] = field(default_factory=list)
+
+
+class Reach:
+    """The search, over one version. ``pieces`` gives a module's import-time code that both versions have."""
+
+    def __init__(self, version: Version, pieces: Callable[[str], Iterable[Evaluated]]) -> None:
+        self._version, self._pieces = version, pieces
+        self._indexes: dict[str, _Index] = {}
+
+    def of_functions(self, symbols: Iterable[Symbol]) -> list[Hit]:
+        """The import-time pieces that call one of these functions."""
+        return self._search([(symbol, True) for symbol in symbols])
+
+    def of_value(self, symbol: Symbol) -> list[Hit]:
+        """The import-time pieces that read the value in functions that they call, or look it up by its name."""
+        hits = self._search([(symbol, False)])
+        uses = self._version.modules[symbol[0]]
+        for piece, texts in self._index(symbol[0]).looked_up:
+            if symbol[1] in texts and piece.owner != symbol[1]:
+                hits.append(Hit(symbol[0], uses.source.path, piece, texts[symbol[1]], True, True, ()))
+        return hits
+
+    def reads(self, module: str, piece: Evaluated) -> frozenset[str]:
+        """The names of ``module`` that the piece reads or calls, in functions of the module that it calls too."""
+        found: set[str] = set()
+        queue = [run_of_piece(self._version, self._version.modules[module], piece)]
+        runs = self._index(module).runs
+        seen: set[str] = set()
+        while queue:
+            run = queue.pop()
+            for ref in run.refs:
+                if ref.symbol[0] != module:
+                    continue
+                name = ref.symbol[1]
+                found.add(name.partition(".")[0].removesuffix("()"))
+                if ref.is_call and name in runs and name not in seen:
+                    seen.add(name)
+                    queue.append(runs[name])
+        return frozenset(found)
+
+    def _search(self, start: list[tuple[Symbol, bool]]) -> list[Hit]:
+        hits: dict[int, Hit] = {}
+        seen: set[tuple[Symbol, bool]] = set()
+        queue: list[tuple[Symbol, bool, bool, tuple[str, ...]]] = [(symbol, call, True, ()) for symbol, call in start]
+        later: list[tuple[Symbol, bool, bool, tuple[str, ...]]] = []  # the unsure ones, after all that is sure
+        while queue or later:
+            symbol, is_call, sure, via = queue.pop(0) if queue else later.pop(0)
+            if (symbol, is_call) in seen or len(via) > (_LONGEST if sure else _LONGEST_UNSURE):
+                continue
+            seen.add((symbol, is_call))
+            for ref, run, piece, module, certain in self._users(symbol, is_call):
+                certain = certain and sure and ref.sure
+                if piece is not None:
+                    hit = Hit(
+                        module, self._version.modules[module].source.path, piece, ref.line, certain, ref.kept, via
+                    )
+                    before = hits.get(id(piece))
+                    if before is None or (before.sure, before.kept) < (hit.sure, hit.kept):
+                        hits[id(piece)] = hit
+                elif run.symbol != symbol:
+                    (queue if certain else later).append((run.symbol, True, certain, (run.symbol[1], *via)))
+        return list(hits.values())
+
+    def _users(self, symbol: Symbol, is_call: bool) -> Iterator[tuple[Ref, Run, Evaluated | None, str, bool]]:
+        for spelled, self_only, certain, reading in self._spellings(symbol, is_call):
+            for module in self._modules_with(spelled):
+                for ref, run, piece in self._index(module).refs.get(spelled, ()):
+                    if (ref.is_call == is_call or reading) and (ref.via_self or not self_only):
+                        yield ref, run, piece, module, certain
+
+    def _spellings(self, symbol: Symbol, is_call: bool) -> Iterator[tuple[Symbol, bool, bool, bool]]:
+        """What calls and readings of ``symbol`` may look like: the symbol that they name, whether only by ``self``
+        counts, whether it is this one for sure, and whether a reading is a call (of a property).
+        """
+        module, name = symbol
+        classes = self._version.classes
+        owner, _, attr = name.rpartition(".")
+        cls = classes.all.get((module, owner))
+        if cls is None or owner.endswith("<locals>"):
+            for result in self._results(symbol) if is_call else (symbol,):
+                yield result, False, True, False
+            return
+        reading = is_call and _is_property(cls.defines.get(attr))
+        yield symbol, False, True, reading
+        heirs = list(classes.heirs(cls, attr))
+        for heir in heirs:
+            yield (heir.symbol[0], f"{heir.symbol[1]}.{attr}"), False, True, reading
+        for child in classes.descendants(cls):
+            yield (child.symbol[0], f"{child.symbol[1]}.<super>.{attr}"), False, True, reading
+        for base in classes.ancestors(cls):
+            yield (base.symbol[0], f"{base.symbol[1]}.{attr}"), True, False, reading
+        if is_call and attr in _MADE_BY_CALL:
+            for made in (cls, *heirs):
+                yield made.symbol, False, True, False
+        if is_call and attr == "__call__":
+            for made in (cls, *heirs):
+                yield (made.symbol[0], made.symbol[1] + "()"), False, True, False
+
+    def _results(self, symbol: Symbol) -> list[Symbol]:
+        """``symbol``, and the calls that give it where it is a nested function: ``make()`` for what make returns."""
+        module, name = symbol
+        outer = name.rpartition(".<locals>.")[0]
+        found = [symbol]
+        run = self._index(module).runs.get(outer) if outer else None
+        if run is not None and name in run.gives:
+            found += [(module, one + "()") for _, one in self._results((module, outer))]
+        return found
+
+    def _modules_with(self, symbol: Symbol) -> Iterator[str]:
+        module, name = symbol
+        word = re.split(r"\.", name.replace("()", "").replace(".<super>", ""))[-1]
+        words = {word}
+        head = name.partition(".")[0].removesuffix("()")
+        queue = [(module, head)]
+        while queue and head == word:  # it may be imported by another name
+            where = queue.pop()
+            for copy in self._version.copies.get(where[0], ()):
+                if copy.name == where[1] and copy.bound not in words:
+                    words.add(copy.bound)
+                    queue.append((copy.importer, copy.bound))
+        if "<" in word:
+            yield module
+            return
+        for other, uses in self._version.modules.items():
+            if any(one in uses.source.text for one in words):
+                yield other
+
+    def _index(self, module: str) -> _Index:
+        found = self._indexes.get(module)
+        if found is None:
+            found = self._indexes[module] = _Index()
+            uses = self._version.modules[module]
+            runs: list[tuple[Run, Evaluated | None]] = []
+            for item, owner in _functions(uses.items, "", self._version.classes.all, module):
+                qualname = f"{owner}.{item.name}" if owner else item.name
+                run = run_of_function(self._version, uses, item.function, qualname, owner)
+                runs += [(one, None) for one in run.everything()]
+            for piece in self._pieces(module):
+                if piece.role != "annotation":
+                    run = run_of_piece(self._version, uses, piece)
+                    runs.append((run, piece))
+                    if run.texts:
+                        found.looked_up.append((piece, run.texts))
+            for run, of in runs:
+                if of is None:
+                    found.runs[run.symbol[1]] = run
+                for ref in run.refs:
+                    found.refs.setdefault(ref.symbol, []).append((ref, run, of))
+        return found
+
+
+def _functions(
+    items: Iterable[Item], owner: str, classes: dict[Symbol, Class], module: str
+) -> Iterator[tuple[Item, str]]:
+    for item in items:
+        if item.kind == "function":
+            yield item, owner
+        elif item.kind == "class":
+            qualname = f"{owner}.{item.name}" if owner else item.name
+            cls = classes.get((module, qualname))
+            if cls is not None:
+                yield from _functions(cls.items, qualname, classes, module)
+
+
+def _is_property(item: Item | None) -> bool:
+    if item is None or item.kind != "function":
+        return False
+    return any("property" in ast_name for ast_name in map(_last, item.function.decorator_list))
+
+
+def _last(decorator: object) -> str:
+    return str(getattr(decorator, "attr", getattr(decorator, "id", "")))

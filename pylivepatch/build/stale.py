@@ -1,0 +1,131 @@
+"""What the import computed with the old version of a function or value, and keeps: refused where it is certain."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from types import CodeType
+
+from pylivepatch.build import codes
+from pylivepatch.build.context import Context
+from pylivepatch.build.reach import Hit
+from pylivepatch.build.same import same_constant
+from pylivepatch.build.scope import Item
+
+_HAS_DOCSTRING = 0x4000000  # CO_HAS_DOCSTRING, since 3.13; before, the first constant is the docstring or None
+
+
+def check_function(context: Context, item: Item, changed: Sequence[str]) -> bool:
+    """Whether the change of the functions ``changed`` (qualified names) reaches everything; reports what it does
+    not.
+    """
+    symbol, whole = context.symbol(item.name), True
+    hits = context.world.reach.of_functions((context.module, name) for name in changed)
+    kept = [hit for hit in hits if hit.sure and hit.kept]
+    ran = [hit for hit in hits if hit.sure and not hit.kept]
+    if kept:
+        whole = False
+        context.report.refused(
+            codes.MADE_AT_IMPORT,
+            symbol,
+            f"the changed function was called while modules were imported, and what it gave stays as the old one "
+            f"made it: {_shown(kept)}",
+            "change the place that uses the result, so that it calls a new function",
+            new_line=item.line,
+        )
+    if ran:
+        context.report.note(
+            codes.RAN_AT_IMPORT,
+            symbol,
+            f"the function also ran while modules were imported; that is not done again: {_shown(ran)}",
+            new_line=item.line,
+        )
+    if not kept:
+        unsure = [hit for hit in hits if not hit.sure]
+        _may_be_stale(context, symbol, "the function may have run while modules were imported", unsure, item)
+    return whole
+
+
+def check_value(context: Context, item: Item, *, old_line: int, difference: str) -> bool:
+    """The same for a value that import-time code read in the functions that it called, or by its name's text."""
+    symbol = context.symbol(item.name)
+    hits = context.world.reach.of_value((context.module, symbol))
+    kept = [hit for hit in hits if hit.sure and hit.kept]
+    if kept:
+        context.report.refused(
+            codes.COPIED_AT_IMPORT,
+            symbol,
+            f"the old value was read while modules were imported, and what was made of it would stay: {_shown(kept)}",
+            "give the new value a new name and let the functions use it, or change the places named",
+            old_line=old_line,
+            new_line=item.line,
+            difference=difference,
+        )
+        return False
+    _may_be_stale(context, symbol, "the old value may have been read while modules were imported", hits, item)
+    return True
+
+
+def was_read(context: Context, name: str) -> bool:
+    """Whether what import-time code made of the module's value ``name`` is kept, as far as that is certain."""
+    return any(hit.sure and hit.kept for hit in context.world.reach.of_value((context.module, name)))
+
+
+def _may_be_stale(context: Context, symbol: str, what: str, hits: Sequence[Hit], item: Item) -> None:
+    if hits:
+        context.report.note(
+            codes.MAY_BE_STALE,
+            symbol,
+            f"{what}; what came of it stays as it is: {_shown(hits)}",
+            new_line=item.line,
+        )
+
+
+def _shown(hits: Sequence[Hit]) -> str:
+    places = sorted({str(hit) for hit in hits})
+    return ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
+
+
+def changed_functions(old: CodeType, new: CodeType) -> list[str]:
+    """The qualified names of ``new`` and the functions nested in it whose own code differs, or is new.
+
+    A class body or comprehension is its function's own code: it runs with it.
+    """
+    before, after = _own_codes(old), _own_codes(new)
+    return [name for name, code in after.items() if name not in before or not _same(before[name], code)]
+
+
+def _own_codes(code: CodeType) -> dict[str, list[CodeType]]:
+    """Each function in ``code`` → its code, and that of the class bodies and comprehensions in it."""
+    found: dict[str, list[CodeType]] = {}
+
+    def visit(code: CodeType, function: str) -> None:
+        if code.co_flags & inspect.CO_NEWLOCALS and code.co_flags & inspect.CO_OPTIMIZED:
+            comprehension = code.co_name.startswith("<") and code.co_name != "<lambda>"
+            function = function if comprehension and function else code.co_qualname
+        found.setdefault(function, []).append(code)
+        for const in code.co_consts:
+            if isinstance(const, CodeType):
+                visit(const, function)
+
+    visit(code, "")
+    return found
+
+
+def _same(old: list[CodeType], new: list[CodeType]) -> bool:
+    return len(old) == len(new) and all(
+        a.co_code == b.co_code and a.co_names == b.co_names and same_constant(_constants(a), _constants(b))
+        for a, b in zip(old, new, strict=True)
+    )
+
+
+def _constants(code: CodeType) -> tuple[object, ...]:
+    """The constants, without the docstring, and of nested functions the names only."""
+    consts: tuple[object, ...] = code.co_consts
+    if hasattr(inspect, "CO_HAS_DOCSTRING"):
+        skip = bool(code.co_flags & _HAS_DOCSTRING)
+    else:
+        skip = bool(code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<"))
+    return tuple(
+        const.co_qualname if isinstance(const, CodeType) else const for const in (consts[1:] if skip else consts)
+    )
