@@ -85,19 +85,18 @@ class PerTask(Transition):
         self._stage("move back")
         until = time.monotonic() + seconds
         while True:
+            # Nobody but those who moved has a reference to the new code: it is free when these are gone.
+            if counts(swap.new for swap in self._all_swaps()) == self._at_rest:
+                return []
             inside = self._inside_new()
-            if not inside or time.monotonic() > until:
+            # A stack that is switched out is not seen; but what is left may also be an exception that somebody keeps.
+            if (not inside and "greenlet" not in sys.modules) or time.monotonic() > until:
                 return inside
             self.rest(_POLL)
 
     def _inside_new(self) -> list[str]:
-        # Nobody but those who moved has a reference to the new code: it is free when these are gone.
-        if counts(swap.new for swap in self._all_swaps()) == self._at_rest:
-            return []
         everyone = tasks_and_threads()
-        inside = [name for _, name, _, stack in everyone if any(is_inside(frame, self._new) for frame in stack)]
-        # A stack that is switched out is not seen; what keeps the code may also be an exception that somebody keeps.
-        return inside or (["a greenlet"] if "greenlet" in sys.modules else [])
+        return [name for _, name, _, stack in everyone if any(is_inside(frame, self._new) for frame in stack)]
 
     def _choose(self) -> bool:
         """Asked at each entry: true for the new function."""
