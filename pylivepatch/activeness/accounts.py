@@ -84,9 +84,9 @@ class Probe:
         Gives up the GIL as it goes: what ``seen`` is compared with does not change.
         """
         known: dict[int, int] = {id(version.code): 0 for version in self.versions}
-        for const in paced(chain.from_iterable(self.tuples), _SLICE):
-            if id(const) in known:
-                known[id(const)] += 1
+        for const in paced(map(id, chain.from_iterable(self.tuples)), _SLICE):
+            if const in known:
+                known[const] += 1
         for thing in paced(self.finished, _SLICE):  # it never runs again, and is kept alive here
             prefix = SUSPENDED.get(type(thing))
             code = getattr(thing, prefix + "_code") if prefix else thing.f_code
@@ -215,24 +215,29 @@ class Accounts:
 
         As far as variables, the deep search, and asyncio's ``tasks`` lead to them.
         """
-        if not can_be_suspended(version.code):
+        code = version.code
+        if not can_be_suspended(code):
             return []
-        wanted = {id(version.code)}
-        found = suspended_in(self._modules, wanted)
+        places: list[Iterable[tuple[str, Any]]] = [suspended_in(self._modules, {id(code)})]
         if tasks:
-            named = [(name, thing) for name, _, thing in in_tasks(wanted)]
-            found += [(name, thing) for name, thing in named if code_of_suspended(thing) is version.code]
+            places.append((name, thing) for name, _, thing in in_tasks({id(code)}))
         if self.deep_seconds:
-            found += [("", r) for r in gc.get_referrers(version.code) if code_of_suspended(r) is version.code]
-        once = {id(thing): (name, thing) for name, thing in reversed(found)}
-        return [(n, thing) for n, thing in once.values() if not getattr(thing, SUSPENDED[type(thing)] + "_running")]
+            places.append(("", referrer) for referrer in gc.get_referrers(code))
+        found: dict[int, tuple[str, Any]] = {}
+        for name, thing in paced(chain.from_iterable(places), _SLICE):
+            if code_of_suspended(thing) is code and not getattr(thing, SUSPENDED[type(thing)] + "_running"):
+                found.setdefault(id(thing), (name, thing))
+        return list(found.values())
 
     def suspended(self, version: Version, since: dict[Any, float]) -> list[Holder]:
         """What is suspended in ``version``, as far as it can be found. Tasks are not: ``holders.find`` has those."""
         greenlets = (greenlet for reference in self._greenlets if (greenlet := reference()) is not None)
         result = holders.in_greenlets(version.code, greenlets, since)
-        for name, thing in paced(self.suspended_in(version, tasks=False), _SLICE):
-            holder = describe_suspended(name, thing, since)
+        found = self.suspended_in(version, tasks=False)
+        # A task, or its coroutine, may be kept in a variable too.
+        in_a_task = {id(thing) for _, _, thing in in_tasks({id(version.code)})} if found else set()
+        for name, thing in paced(found, _SLICE):
+            holder = describe_suspended(name, thing, since) if id(thing) not in in_a_task else None
             if holder is not None:
                 result.append(holder)
         return result
@@ -269,8 +274,6 @@ class Accounts:
         self._slots = [*self._slots, *self._heap_slots]
         self.know(functions)
         return functions
-
-
 
 
 _KINDS = {GeneratorType: "generator", CoroutineType: "coroutine", AsyncGeneratorType: "async_generator"}

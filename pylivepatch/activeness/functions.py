@@ -10,15 +10,32 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Iterable, Iterator
-from types import CellType, FunctionType, MethodType, ModuleType
+from collections.abc import Callable, Iterable, Iterator
+from types import (
+    AsyncGeneratorType,
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+    NoneType,
+)
 from typing import Any
 
-from pylivepatch.activeness.pace import give_way
+from pylivepatch.activeness.pace import Met, give_way, let_go
 
 BIG = 10_000  # a container with more items is not looked into: copying it would hold every thread
 _BATCH = 200  # objects looked at between two offers of the GIL; well under a millisecond
+_AS_ONE = 50  # parts of a container that take as long to queue as one object to look at
 _LIMIT = 100_000  # objects looked at in all; what lies deeper is the deep search's to find
+
+_NUMBERS_AND_TEXT = (str, bytes, int, bool, float, complex, NoneType)
+_CODE_AND_WHAT_RUNS_IT = (CodeType, BuiltinFunctionType, GeneratorType, CoroutineType, AsyncGeneratorType)
+_LEAVES = frozenset((*_NUMBERS_AND_TEXT, *_CODE_AND_WHAT_RUNS_IT))
+"""Types that lead nowhere: most of what there is."""
 
 
 def unwrap(callable_: Any) -> list[FunctionType]:
@@ -71,45 +88,66 @@ def walk(modules: Iterable[ModuleType]) -> Iterator[FunctionType]:
     """
     queue: deque[Any] = deque()
     names: set[str] = set()
-    seen: set[int] = set()
-    keep: list[Any] = []  # what was seen stays alive while its id is in use
+    met = Met()
+    ways: dict[type, _Way | None] = {}
     for module in modules:
         names.add(module.__name__)
         queue.extend(_snapshot(dict.values, vars(module)))
-    looked_at = 0
+    looked_at = work = 0
     while queue and looked_at < _LIMIT:
         thing = queue.popleft()
-        if id(thing) in seen:
-            continue
-        seen.add(id(thing))
-        keep.append(thing)
-        looked_at += 1
-        if looked_at % _BATCH == 0:
+        work += 1
+        if met.is_new(thing):
+            looked_at += 1
+            kind = type(thing)
+            if kind not in ways:
+                ways[kind] = _way_of(kind)
+            way = ways[kind]
+            if way is _parts_of_function:
+                yield thing
+            if way is not None:
+                parts = way(thing, names)
+                queue.extend(parts)
+                work += len(parts) // _AS_ONE
+        if work >= _BATCH:
+            work = 0
             give_way()
-        if _is(thing, FunctionType):
-            yield thing
-        queue.extend(_parts(thing, names))
+    let_go(queue)
+    met.forget()
 
 
-def _parts(thing: Any, names: set[str]) -> list[Any]:
-    if _is(thing, FunctionType):
-        cells = [contents(cell) for cell in thing.__closure__ or ()]
-        return [*cells, *(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values(), *thing.__dict__.values()]
-    if _is(thing, type):
-        return list(vars(thing).values()) if thing.__module__ in names else []
-    if _is(thing, ModuleType, str, bytes, int, float, complex, type(None)):
-        return []
-    if _is(thing, property):
-        return [thing.fget, thing.fset, thing.fdel]
-    if _is(thing, functools.partial):
-        return [thing.func, *thing.args, *thing.keywords.values()]
-    if _is(thing, CellType):
-        return [contents(thing)]
-    if _is(thing, dict):
-        return _snapshot(dict.values, thing)
-    for kind in (list, tuple, set, frozenset, deque):
-        if _is(thing, kind):
-            return _snapshot(kind.__iter__, thing)
+_Way = Callable[[Any, set[str]], list[Any]]
+"""How to take things of one type apart; the set is of the names of the modules that are entered."""
+
+
+def _way_of(kind: type) -> _Way | None:
+    """By the type alone, so once for each: ``None`` where nothing is inside."""
+    if kind in _LEAVES or issubclass(kind, (ModuleType, str, bytes, int, float, complex)):
+        return None
+    if issubclass(kind, FunctionType):
+        return _parts_of_function
+    if issubclass(kind, type):
+        return lambda thing, names: list(vars(thing).values()) if thing.__module__ in names else []
+    if issubclass(kind, property):
+        return lambda thing, _: [thing.fget, thing.fset, thing.fdel]
+    if issubclass(kind, functools.partial):
+        return lambda thing, _: [thing.func, *thing.args, *thing.keywords.values()]
+    if issubclass(kind, CellType):
+        return lambda thing, _: [contents(thing)]
+    if issubclass(kind, dict):
+        return lambda thing, _: _snapshot(dict.values, thing)
+    for container in (list, tuple, set, frozenset, deque):
+        if issubclass(kind, container):
+            return lambda thing, _: _snapshot(container.__iter__, thing)
+    return _parts_of_instance
+
+
+def _parts_of_function(thing: Any, _: set[str]) -> list[Any]:
+    cells = [contents(cell) for cell in thing.__closure__ or ()]
+    return [*cells, *(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values(), *thing.__dict__.values()]
+
+
+def _parts_of_instance(thing: Any, _: set[str]) -> list[Any]:
     return [*_snapshot(dict.values, _state(thing)), _inside(thing), type(thing)]  # the class may be a local one
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from pylivepatch.activeness.pace import give_way, paced
 
-_SLICE = 1_000  # frames between two offers of the GIL: less than half a millisecond
+_SLICE = 1_000  # frames between two offers of the GIL: well under a millisecond
 
 
 def stack_frames() -> Iterator[tuple[int, FrameType]]:

@@ -18,7 +18,7 @@ from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, Genera
 from typing import Any
 
 from pylivepatch.activeness.functions import BIG
-from pylivepatch.activeness.pace import give_way
+from pylivepatch.activeness.pace import Met, give_way, let_go
 
 SUSPENDED: dict[type, str] = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
 """The types that suspend a frame, and the prefix of their attributes."""
@@ -115,8 +115,7 @@ def _visit(modules: Iterable[ModuleType]) -> Iterator[tuple[Any, Any, Any, set[s
             plain[id(variables)] = set(code.co_varnames) - set(code.co_cellvars) - set(code.co_freevars)
             queue.append(variables)
     queue.append(_DEEPER)
-    seen: set[int] = set()
-    keep: list[Any] = []
+    met = Met()
     looked_at = depth = 0
     while queue and looked_at < _LIMIT:
         container = queue.popleft()
@@ -124,10 +123,8 @@ def _visit(modules: Iterable[ModuleType]) -> Iterator[tuple[Any, Any, Any, set[s
             depth += 1
             queue.extend([_DEEPER] if queue else [])
             continue
-        if id(container) in seen:
+        if not met.is_new(container):
             continue
-        seen.add(id(container))
-        keep.append(container)
         names = plain.get(id(container))
         for key, value in zip(*_items(container), strict=False):
             looked_at += 1
@@ -139,6 +136,8 @@ def _visit(modules: Iterable[ModuleType]) -> Iterator[tuple[Any, Any, Any, set[s
             inner = _container(value) if depth < _DEPTH else None
             if inner is not None:
                 queue.append(inner)
+    let_go(queue)
+    met.forget()
 
 
 def _exception_of(value: Any) -> Any:
