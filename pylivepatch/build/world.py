@@ -140,6 +140,11 @@ class Version:
             symbol = home, found + (suffix.removesuffix("()") if rest.startswith(".") else suffix) + rest
         return symbol
 
+    @staticmethod
+    def is_known_decorator(dotted: str) -> bool:
+        """Whether it is known what a class decorator from elsewhere makes of a class."""
+        return dotted.startswith(_FIELD_MAKERS) or dotted in _PLAIN_DECORATORS or dotted.startswith("enum.")
+
     def class_shape(self, module: str, node: ast.ClassDef, depth: int = 0) -> ClassShape:
         """How a class treats its body: ``fields`` and ``enum`` make something of it when the class is
         created.
