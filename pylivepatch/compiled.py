@@ -72,6 +72,7 @@ class Item(NamedTuple):
     kind: str  # "function", "new", "value", "import"
     target: str
     payload: bytes  # marshalled
+    optional: bool = False  # in a function or class that the old source defines under a condition only
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +265,30 @@ def _compile_module(
             origin = _origin(change.statement, module)
             payload = change.name, statement, origin if origin in brought else None, _bound_before(change.name, module)
             items.append(Item("import", change.target, marshal.dumps(payload)))
+    conditional = _conditional(module.old_source)
+    items = [item._replace(optional=item.target.partition(".")[0] in conditional) for item in items]
     return CompiledModule(module.name, filename, zlib.compress(module.new_source.encode()), tuple(items))
+
+
+def _conditional(source: str) -> set[str]:
+    """The functions and classes that a module defines, but only under conditions: a process may have none of them.
+
+    Where it has none, the condition did not hold when it was imported, and the new version's (the same: the builder
+    refuses another) would not hold either.
+    """
+    always: set[str] = set()
+    found: set[str] = set()
+    stack: list[tuple[ast.stmt, bool]] = [(node, False) for node in _parsed(source).body]
+    while stack:
+        node, under = stack.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            (found if under else always).add(node.name)
+        elif isinstance(node, ast.If | ast.Try):
+            inner = [*node.body, *node.orelse]
+            if isinstance(node, ast.Try):
+                inner += [*node.finalbody, *(part for handler in node.handlers for part in handler.body)]
+            stack += [(one, True) for one in inner]
+    return found - always
 
 
 def _origin(statement: str, module: ModulePatch) -> tuple[str, str] | None:

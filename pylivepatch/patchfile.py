@@ -48,8 +48,8 @@ _MANIFEST = "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HASH = re.compile(r"[0-9a-f]{64}")
-_PYTHON = "%d.%d" % sys.version_info[:2]  # noqa: UP031 - two numbers of five
 _CLAUSE = re.compile(r"(>=|<=|==|!=|~=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?")
+_PYTHON = "%d.%d" % sys.version_info[:2]  # noqa: UP031 - two numbers of five
 _REBUILD = "build the patch again, or get the file again"
 _GIVE = "give a .plp file that `pylivepatch build` made"
 _DISTRUST = "no patch file is like this: do not load it, and get it again from whom you trust"
@@ -356,6 +356,29 @@ def _module_in(raw: Any, title: str, entries: dict[str, bytes], bad: Any) -> Mod
     return ModulePatch(name, path, sources[0], sources[1], changes)
 
 
+def _names_bound(node: ast.stmt) -> set[str] | None:
+    """The names that a statement binds; ``None`` where it holds anything but imports and assignments of names."""
+    match node:
+        case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+            return {alias.asname or alias.name.partition(".")[0] for alias in aliases}
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return {name}
+        case ast.Pass():
+            return set()
+        case ast.If(body=body, orelse=orelse):
+            inner = [*body, *orelse]
+        case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=[]):
+            inner = [*body, *orelse, *(part for handler in handlers for part in handler.body)]
+        case _:
+            return None
+    found: set[str] = set()
+    for names in map(_names_bound, inner):
+        if names is None:
+            return None
+        found |= names
+    return found
+
+
 class _Fields:
     """One JSON object, read field by field; what is left over at the end is an error."""
 
@@ -413,18 +436,24 @@ class _Fields:
             raise self.bad(f"{title} is no {kind.__name__.lower()} display")
 
     def statement(self, key: str, name: str) -> str:
-        """The text of one statement that binds ``name`` by an import: of this name alone, or in a ``try`` or ``if``."""
+        """The text of one import statement that binds ``name`` and nothing else, or of a ``try`` or ``if`` of imports
+        and assignments that may bind it.
+        """
         text = self.text(key)
         tree = _parsed(text, "exec")
         if isinstance(tree, str):
             raise self.bad(f"{self.title}.{key} is no statement of Python {_PYTHON}: {tree}")
         match tree.body:
-            case [ast.Import(names=[_]) | ast.ImportFrom(names=[_])] | [ast.Try() | ast.If()]:
-                bound = _bound_in(tree)
+            case [ast.Import(names=[ast.alias(name=module, asname=asname)])]:
+                bound = asname or module.partition(".")[0]
+            case [ast.ImportFrom(names=[ast.alias(name=module, asname=asname)])]:
+                bound = asname or module
+            case [ast.Try() | ast.If() as block]:
+                bound = name if name in (_names_bound(block) or ()) else "other names"
             case _:
                 raise self.bad(f"{self.title}.{key} is no import statement of one name")
-        if name not in bound:
-            raise self.bad(f"{self.title}.{key} binds {', '.join(sorted(bound)) or 'nothing'}, not {name}")
+        if bound != name:
+            raise self.bad(f"{self.title}.{key} binds {bound}, not {name}")
         return text
 
     def items(self, key: str) -> list[Any]:
@@ -443,18 +472,6 @@ class _Fields:
             raise self.bad(
                 f"{self.title} has a field that is not known: {min(self.raw)!r}", "update pylivepatch"
             )
-
-
-def _bound_in(tree: ast.AST) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-    return found
 
 
 def _parsed(text: str, mode: Literal["eval", "exec"]) -> Any:

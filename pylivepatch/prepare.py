@@ -103,6 +103,8 @@ def verify_module(
 ) -> None:
     """Find every target of one module, and run nothing of the new version. Raises a :class:`PrepareError`."""
     for item in compiled.items:
+        if _is_absent(module, item):
+            continue
         where = f"{module.__name__}:{item.target}"
         if item.kind == "function":
             locate(module, item.target, load_pair(item.payload)[0].old, below)
@@ -126,6 +128,8 @@ def prepare_module(
     part.prepared[module.__name__] = part
     scratch: dict[str, Any] = {}
     for item in compiled.items:
+        if _is_absent(module, item):
+            continue
         where = f"{module.__name__}:{item.target}"
         try:
             _LOADERS[item.kind](part, module, item, scratch, where)
@@ -139,6 +143,11 @@ def prepare_module(
             ) from error
         time.sleep(0)  # marshal.loads is one C call a function; let others run between two
     return part
+
+
+def _is_absent(module: ModuleType, item: Item) -> bool:
+    """Whether it changes a function or class that this process does not have, nor would have of the new version."""
+    return item.optional and item.target.partition(".")[0] not in vars(module)
 
 
 def _load_function(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
@@ -608,9 +617,9 @@ def _check_layers(replacement: Replacement) -> None:
     old, new = _layers(replacement.old), _layers(replacement.new)
     if new and not alike(new, old):
         raise UnswappableShape(
-            f"the replacement is inside {' in '.join(label for label, _ in new)}, which would be left out: only its function moves",
+            f"the replacement is inside {' in '.join(label for label, _ in new)}, which would be left out",
             where=str(getattr(replacement.new, "__qualname__", None) or _short(replacement.new)),
-            advice="give the plain function; or one with the same decorators as the old one, which keeps its own",
+            advice="only its function moves: give the plain one, or one with the decorators that the old one has",
         )
 
 

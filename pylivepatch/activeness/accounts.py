@@ -23,30 +23,37 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import attrgetter, getitem
-from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, ModuleType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
 from pylivepatch.activeness import forked, holders
 from pylivepatch.activeness.functions import walk
 from pylivepatch.activeness.holders import Holder
+from pylivepatch.activeness.pace import paced
 from pylivepatch.activeness.references import (
     Version,
     base,
+    can_be_suspended,
     live_versions,
     raw_counts,
     references_of_a_finished_one,
     tuples_that_hold,
 )
+from pylivepatch.activeness.tasks import in_tasks
+from pylivepatch.activeness.threads import running_code
+from pylivepatch.activeness.tracebacks import REFERENCES, being_handled, finished_frames, is_over
 from pylivepatch.activeness.variables import (
     SUSPENDED,
     Slot,
     code_of_suspended,
+    exceptions_in,
     finished_in,
     slots_of,
     suspended_in,
 )
 
 _code_of = attrgetter("__code__")
+_SLICE = 500  # known holders, or objects of the heap, between two offers of the GIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +79,23 @@ class Probe:
         )
 
     def excess(self, seen: list[int]) -> list[int]:
-        """For each version, how many references ``seen`` has beyond those that are explained."""
+        """For each version, how many references ``seen`` has beyond those that are explained.
+
+        Gives up the GIL as it goes: what ``seen`` is compared with does not change.
+        """
         known: dict[int, int] = {id(version.code): 0 for version in self.versions}
-        for consts in self.tuples:
-            for const in consts:
-                if id(const) in known:
-                    known[id(const)] += 1
-        for thing in self.finished:  # it never runs again, and is kept alive here
-            code = getattr(thing, SUSPENDED[type(thing)] + "_code")
+        for const in paced(chain.from_iterable(self.tuples), _SLICE):
+            if id(const) in known:
+                known[id(const)] += 1
+        for thing in paced(self.finished, _SLICE):  # it never runs again, and is kept alive here
+            prefix = SUSPENDED.get(type(thing))
+            code = getattr(thing, prefix + "_code") if prefix else thing.f_code
             if id(code) in known:
-                known[id(code)] += references_of_a_finished_one()
+                known[id(code)] += references_of_a_finished_one() if prefix else REFERENCES
         for code_id, n in self.left_behind.items():
             known[code_id] += n
         weights = chain(repeat(1, len(self.functions)), (slot.weight for slot in self.slots))
-        for holder, weight in zip(seen[len(self.versions) :], weights, strict=True):
+        for holder, weight in paced(zip(seen[len(self.versions) :], weights, strict=True), _SLICE):
             if holder in known:
                 known[holder] += weight
         return [n - base() - known[id(v.code)] for v, n in zip(self.versions, seen, strict=False)]
@@ -108,7 +118,7 @@ class Accounts:
         self._functions: dict[int, FunctionType] = {}
         self._slots: list[Slot] = []
         self._heap_slots: list[Slot] = []  # found by the deep search
-        self._finished: dict[int, Any] = {}  # generator-like objects whose frame is gone
+        self._finished: dict[int, Any] = {}  # generator-like objects whose frame is gone, frames whose call is over
         self._greenlets: list[weakref.ref[Any]] = []  # found by the deep search
         self.refresh(thorough=False)
 
@@ -149,18 +159,10 @@ class Accounts:
 
         Thorough looks at every stack's code, walks the modules, and reads the variables of whoever called us.
         """
-        codes: list[CodeType] = [version.code for version in live_versions()]
-        codes += self._extra_code()
         wanted = {id(version.code) for version in self.versions}
-        if thorough:
-            codes += holders.running_code()
-            for function in walk(self._modules):
-                codes.append(function.__code__)
-                self._functions[id(function)] = function
-        for consts in tuples_that_hold(codes, wanted):
+        for consts in tuples_that_hold(self._code_around(wanted, thorough=thorough), wanted):
             self._tuples[id(consts)] = consts
         self._functions = {i: f for i, f in self._functions.items() if id(f.__code__) in wanted}
-        del codes
         if thorough:
             self._slots = list(self._heap_slots)
             if self.active():
@@ -168,10 +170,28 @@ class Accounts:
             if self.active():
                 self._finished |= {id(thing): thing for thing in finished_in(self._modules, wanted)}
             if self.active():
+                kept = finished_frames([*being_handled(), *exceptions_in(self._modules)], wanted)
+                self._finished |= {id(frame): frame for frame in kept}
+            if self.active():
                 probe = self.probe()
                 with suppress(LookupError):  # a holder went away meanwhile: the next look tells
                     forked.work_out(self.versions, probe.excess, probe)
         return list(self._functions.values())
+
+    def _code_around(self, wanted: set[int], *, thorough: bool) -> Iterator[CodeType]:
+        """Code whose constants may hold a version's. A function that runs one is put on the books on the way.
+
+        One by one: the GIL is given up meanwhile, and what a list held would look executed to whoever asks then.
+        """
+        for version in live_versions():
+            yield version.code
+        yield from self._extra_code()
+        if thorough:
+            yield from running_code()
+            for function in walk(self._modules):
+                if id(function.__code__) in wanted:
+                    self._functions[id(function)] = function
+                yield function.__code__
 
     def _scan(self, wanted: set[int]) -> None:
         """Generator-like objects that ended (from 3.12 on the collector does not know that they refer to their code),
@@ -182,7 +202,7 @@ class Accounts:
         objects = gc.get_objects()
         self.deep_seconds += time.perf_counter() - started
         self._greenlets.clear()
-        for thing in objects:
+        for thing in paced(objects, _SLICE):
             prefix = SUSPENDED.get(type(thing))
             if prefix and id(getattr(thing, prefix + "_code")) in wanted and code_of_suspended(thing) is None:
                 self._finished[id(thing)] = thing
@@ -195,9 +215,13 @@ class Accounts:
 
         As far as variables, the deep search, and asyncio's ``tasks`` lead to them.
         """
-        found = suspended_in(self._modules, {id(version.code)})
+        if not can_be_suspended(version.code):
+            return []
+        wanted = {id(version.code)}
+        found = suspended_in(self._modules, wanted)
         if tasks:
-            found += [(name, thing) for name, thing in holders.in_tasks() if code_of_suspended(thing) is version.code]
+            named = [(name, thing) for name, _, thing in in_tasks(wanted)]
+            found += [(name, thing) for name, thing in named if code_of_suspended(thing) is version.code]
         if self.deep_seconds:
             found += [("", r) for r in gc.get_referrers(version.code) if code_of_suspended(r) is version.code]
         once = {id(thing): (name, thing) for name, thing in reversed(found)}
@@ -205,8 +229,9 @@ class Accounts:
 
     def suspended(self, version: Version, since: dict[Any, float]) -> list[Holder]:
         """What is suspended in ``version``, as far as it can be found. Tasks are not: ``holders.find`` has those."""
-        result = holders.in_greenlets(version.code, [g for r in self._greenlets if (g := r()) is not None], since)
-        for name, thing in self.suspended_in(version, tasks=False):
+        greenlets = (greenlet for reference in self._greenlets if (greenlet := reference()) is not None)
+        result = holders.in_greenlets(version.code, greenlets, since)
+        for name, thing in paced(self.suspended_in(version, tasks=False), _SLICE):
             holder = describe_suspended(name, thing, since)
             if holder is not None:
                 result.append(holder)
@@ -231,6 +256,7 @@ class Accounts:
         self.deep_seconds += time.perf_counter() - started
         wanted = {id(code) for code in active}
         functions = [r for r in referrers if isinstance(r, FunctionType)]
+        self._finished |= {id(r): r for r in referrers if isinstance(r, FrameType) and is_over(r)}
         for referrer in referrers:
             if referrer is active or id(referrer) in self._tuples or type(referrer) not in (dict, list, tuple):
                 continue

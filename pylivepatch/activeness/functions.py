@@ -9,11 +9,12 @@ this module's to say: the reference count of the code tells.
 from __future__ import annotations
 
 import functools
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
+
+from pylivepatch.activeness.pace import give_way
 
 BIG = 10_000  # a container with more items is not looked into: copying it would hold every thread
 _BATCH = 200  # objects looked at between two offers of the GIL; well under a millisecond
@@ -84,7 +85,7 @@ def walk(modules: Iterable[ModuleType]) -> Iterator[FunctionType]:
         keep.append(thing)
         looked_at += 1
         if looked_at % _BATCH == 0:
-            time.sleep(0)
+            give_way()
         if _is(thing, FunctionType):
             yield thing
         queue.extend(_parts(thing, names))

@@ -23,10 +23,12 @@ import inspect
 import sys
 import weakref
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from operator import attrgetter
 from sys import getrefcount
 from types import CodeType
 
+from pylivepatch.activeness.pace import paced
 from pylivepatch.errors import EngineUnsupported
 
 
@@ -53,12 +55,16 @@ def version_of(code: CodeType) -> Version:
     return version
 
 
-def live_versions() -> list[Version]:
+def live_versions() -> Iterator[Version]:
     """Every version that some patch still refers to."""
-    return list(_versions.values())
+    for reference in _versions.valuerefs():  # a copy: they change while the caller goes on
+        version = reference()
+        if version is not None:
+            yield version
 
 
 _code = attrgetter("code")
+_SLICE = 200  # code objects looked at between two offers of the GIL
 
 
 def counts(versions: Iterable[Version]) -> list[int]:
@@ -84,19 +90,26 @@ def nested_code(code: CodeType) -> Iterator[CodeType]:
 
 
 def tuples_that_hold(codes: Iterable[CodeType], wanted: set[int]) -> Iterator[tuple[object, ...]]:
-    """The ``co_consts`` at or below ``codes`` that hold a code object whose id is wanted, each once."""
+    """The ``co_consts`` at or below ``codes`` that hold a code object whose id is wanted, each once.
+
+    Gives up the GIL as it goes.
+    """
     seen: set[int] = set()
-    for outer in codes:
-        for code in nested_code(outer):
-            if id(code.co_consts) not in seen:
-                seen.add(id(code.co_consts))
-                if any(id(const) in wanted for const in code.co_consts):
-                    yield code.co_consts
+    for code in paced(chain.from_iterable(map(nested_code, codes)), _SLICE):
+        if id(code.co_consts) not in seen:
+            seen.add(id(code.co_consts))
+            if any(id(const) in wanted for const in code.co_consts):
+                yield code.co_consts
+
+
+def can_be_suspended(code: CodeType) -> bool:
+    """Whether it is a generator's, a coroutine's or an async generator's; any other code runs on a stack only."""
+    return bool(code.co_flags & _GENERATOR_LIKE)
 
 
 def references_of_a_frame(code: CodeType) -> int:
     """How many references to its code one frame makes: a generator-like object may own another beside its frame's."""
-    return _SUSPENDED if code.co_flags & _GENERATOR_LIKE else 1
+    return _SUSPENDED if can_be_suspended(code) else 1
 
 
 def references_of_a_finished_one() -> int:

@@ -9,15 +9,16 @@ on counting as active, and the report says so.
 from __future__ import annotations
 
 import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, ModuleType
+from itertools import chain
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, ModuleType, TracebackType
 from typing import Any
 
 from pylivepatch.activeness.functions import BIG
+from pylivepatch.activeness.pace import give_way
 
 SUSPENDED: dict[type, str] = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
 """The types that suspend a frame, and the prefix of their attributes."""
@@ -25,6 +26,8 @@ SUSPENDED: dict[type, str] = {GeneratorType: "gi", CoroutineType: "cr", AsyncGen
 _DEPTH = 3
 _LIMIT = 20_000  # containers' items looked at
 _BATCH = 300  # items between two offers of the GIL
+_DEEPER = object()
+"""Stands in the queue where the containers of one level end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,13 @@ def finished_in(modules: Iterable[ModuleType], wanted: set[int]) -> list[Any]:
     ]
 
 
+def exceptions_in(modules: Iterable[ModuleType]) -> list[Any]:
+    """Exceptions, tracebacks and frames that are kept in a variable, by themselves or in a future that failed."""
+    return [
+        value for _, _, value, _ in _visit(modules) if isinstance(value, BaseException | TracebackType | FrameType)
+    ]
+
+
 def code_of_suspended(thing: Any) -> CodeType | None:
     """The code that a generator-like object will go on with; ``None`` for anything else, and for a finished one."""
     for kind, prefix in SUSPENDED.items():
@@ -95,32 +105,49 @@ def suspension(thing: Any) -> Callable[[], Any] | None:
 
 def _visit(modules: Iterable[ModuleType]) -> Iterator[tuple[Any, Any, Any, set[str] | None]]:
     """Container, key and value of each variable; for a frame's ``f_locals`` also the names that are plain locals."""
-    queue: deque[tuple[Any, int]] = deque((vars(module), 0) for module in modules)
+    queue: deque[Any] = deque(vars(module) for module in modules)
     plain: dict[int, set[str]] = {}
     for frame in _callers():
-        queue.append((frame.f_globals, 0))
+        queue.append(frame.f_globals)
         variables, code = frame.f_locals, frame.f_code
         if variables is not frame.f_globals:
             # A cell is shared by several frames but is one reference: those are left out.
             plain[id(variables)] = set(code.co_varnames) - set(code.co_cellvars) - set(code.co_freevars)
-            queue.append((variables, 0))
+            queue.append(variables)
+    queue.append(_DEEPER)
     seen: set[int] = set()
     keep: list[Any] = []
-    looked_at = 0
+    looked_at = depth = 0
     while queue and looked_at < _LIMIT:
-        container, depth = queue.popleft()
+        container = queue.popleft()
+        if container is _DEEPER:
+            depth += 1
+            queue.extend([_DEEPER] if queue else [])
+            continue
         if id(container) in seen:
             continue
         seen.add(id(container))
         keep.append(container)
-        for key, value in _items(container):
+        names = plain.get(id(container))
+        for key, value in zip(*_items(container), strict=False):
             looked_at += 1
             if looked_at % _BATCH == 0:
-                time.sleep(0)
-            yield container, key, _coroutine_of(value), plain.get(id(container))
+                give_way()
+            yield container, key, _coroutine_of(value), names
+            if (exception := _exception_of(value)) is not None:
+                yield container, key, exception, None
             inner = _container(value) if depth < _DEPTH else None
             if inner is not None:
-                queue.append((inner, depth + 1))
+                queue.append(inner)
+
+
+def _exception_of(value: Any) -> Any:
+    """What a future (asyncio's, a thread pool's) has failed with. Asking for it officially would count as seeing it."""
+    for module in ("_asyncio", "concurrent.futures._base"):
+        future = getattr(sys.modules.get(module), "Future", None)
+        if future is not None and issubclass(type(value), future):
+            return getattr(value, "_exception", None)
+    return None
 
 
 def _coroutine_of(value: Any) -> Any:
@@ -146,15 +173,21 @@ def _slot(container: Any, key: Any, plain: set[str] | None) -> Slot | None:
     return Slot(container, key) if key in plain else None  # since 3.13: a view of the variables themselves
 
 
-def _items(container: Any) -> list[tuple[Any, Any]]:
+def _items(container: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The keys, and the values in the same order. Pairs, ten thousand of them, would be so many objects."""
     try:
         if len(container) > BIG:
-            return []
+            return (), ()
         if isinstance(container, list | tuple):
-            return list(enumerate(container))
-        return list(container.items())
+            values = list(container)
+            return range(len(values)), values
+        if type(container) is dict:
+            both = list(chain(container.keys(), container.values()))  # one C call: keys and values of one instant
+            return both[: len(both) // 2], both[len(both) // 2 :]
+        keys_and_values = list(container.items())  # a frame's variables
     except RuntimeError:  # it changed while it was copied: what it holds stays unexplained
-        return []
+        return (), ()
+    return [key for key, _ in keys_and_values], [value for _, value in keys_and_values]
 
 
 def _container(value: Any) -> Any:

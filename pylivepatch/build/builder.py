@@ -27,7 +27,7 @@ def examine(old: PathLike, new: PathLike, *, name: str, description: str = "") -
     parsed.
     """
     _check_name(name)
-    return _result(*read_pair(Path(old), Path(new)), name, description)
+    return examine_files(*read_pair(Path(old), Path(new)), name=name, description=description)
 
 
 def build_patch(old: PathLike, new: PathLike, *, name: str, description: str = "") -> Patch:
@@ -58,7 +58,9 @@ def examine_diff(
     raw = {root.name: _read(root)} if single else read_raw(root)
     prefix = package_prefix(root.parent if single else root)
     patched, notes = apply_diffs(_diff_texts(diff), raw, str(root))
-    return _result(arrange(raw, prefix), arrange(patched, prefix), name, description, notes)
+    return examine_files(
+        arrange(raw, prefix), arrange(patched, prefix), name=name, description=description, notes=notes
+    )
 
 
 def build_from_diff(
@@ -84,8 +86,12 @@ def examine_releases(
     with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
         before, after = (fetch(dist, one, Path(folder), timeout=timeout) for one in (old, new))
     requires = check_requirement(after.requires_python, f"{dist} {new}")
-    return _result(
-        arrange(before.files), arrange(after.files), name, description or f"{dist} {old} to {new}", requires=requires
+    return examine_files(
+        arrange(before.files),
+        arrange(after.files),
+        name=name,
+        description=description or f"{dist} {old} to {new}",
+        requires_python=requires,
     )
 
 
@@ -100,15 +106,17 @@ def build_from_releases(
     return _patch_of(examine_releases(dist, old, new, name=name, description=description, timeout=timeout))
 
 
-def _result(
+def examine_files(
     old: Mapping[str, File],
     new: Mapping[str, File],
+    *,
     name: str,
-    description: str,
+    description: str = "",
     notes: Sequence[Finding] = (),
-    requires: str = "",
+    requires_python: str = "",
 ) -> BuildResult:
-    requires = requires or check_requirement(of_project(new), "pyproject.toml")
+    """Compare two trees that were read (:func:`pylivepatch.build.tree.arrange`). Raises what :func:`examine` raises."""
+    requires = requires_python or check_requirement(of_project(new), "pyproject.toml")
     modules, findings = compare_trees(old, new)
     every = (*notes, *findings)
     refusals = tuple(finding for finding in every if finding.verdict == "refused")

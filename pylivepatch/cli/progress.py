@@ -21,6 +21,9 @@ STAGES = {
     "release": "wait for the counter to reach 0",
     "gate": "keep new callers for a moment, as the functions are never idle",
     "commit": "switched",
+    "move": "wait until each thread and task has moved",
+    "move back": "wait until those who moved are out of new functions",
+    "stop": "stop everybody and look",
     "reverse": "taken back, nothing has changed",
 }
 

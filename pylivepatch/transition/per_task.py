@@ -9,6 +9,11 @@ The weaker promise, by choice: *no single thread, greenlet or task sees a mixtur
 run different versions at the same time.* Values (module and class attributes) switch for all at the end, when the last
 one has moved. Where tasks share state that both versions touch, use another mode.
 
+Taken back (``reverse``, a time-out) it is the same the other way round: who moved and is inside a new function goes on
+with new ones until it is out, while all others go to the old ones. That is waited for as long as the transition was
+given, a second at least. Who is inside a new function even then meets old ones there: the error's ``details["mixed"]``
+names them.
+
 ``patch_state`` says for each where it is, as ``/proc/PID/patch_state`` does: -1 no transition, 0 not moved, 1 moved.
 """
 
@@ -20,6 +25,8 @@ import time
 import weakref
 from typing import Any
 
+from pylivepatch.activeness.references import counts, nested_code
+from pylivepatch.errors import LivePatchError
 from pylivepatch.transition.base import State, Transition
 from pylivepatch.transition.inside import (
     EVERYWHERE,
@@ -33,6 +40,7 @@ from pylivepatch.transition.swap import Cell, Question
 
 _POLL = 0.005  # seconds between two looks for the last one
 _EXPLAIN_EVERY = 0.25
+_LEAST_TO_MOVE_BACK = 1.0  # seconds
 
 
 class PerTask(Transition):
@@ -42,10 +50,21 @@ class PerTask(Transition):
         super().__init__(*args, **kwargs)
         self._moved: weakref.WeakSet[Any] = weakref.WeakSet()
         self._moved_threads: set[int] = set()
+        self._at_rest: list[int] = []  # references to the new code while nobody executes it
+        self._new: dict[int, tuple[int, int]] = {}  # what the moved ones execute, once they are to move back
 
     def carry_out(self, deadline: float) -> None:
         if self.commit_if_idle():
             return
+        given = max(_LEAST_TO_MOVE_BACK, deadline - time.monotonic())
+        self._at_rest = counts(swap.new for swap in self._all_swaps())
+        try:
+            self._move(deadline)
+        except LivePatchError as error:
+            error.details["mixed"] = self._move_back(given)
+            raise
+
+    def _move(self, deadline: float) -> None:
         self._inside |= {id(version.code): EVERYWHERE for version in self._accounts.versions}
         self.enable(Question(Cell([1]), self._choose, self._choose_awaiting))
         self._stage("move")
@@ -59,6 +78,27 @@ class PerTask(Transition):
             self.rest(_POLL)
         self._committed()
 
+    def _move_back(self, seconds: float) -> list[str]:
+        """Wait until those who moved are out of new functions, at most so long. Returns who is not."""
+        new = (code for swap in self._all_swaps() for code in nested_code(swap.new.code))
+        self._new = {id(code): EVERYWHERE for code in new}
+        self._stage("move back")
+        until = time.monotonic() + seconds
+        while True:
+            inside = self._inside_new()
+            if not inside or time.monotonic() > until:
+                return inside
+            self.rest(_POLL)
+
+    def _inside_new(self) -> list[str]:
+        # Nobody but those who moved has a reference to the new code: it is free when these are gone.
+        if counts(swap.new for swap in self._all_swaps()) == self._at_rest:
+            return []
+        everyone = tasks_and_threads()
+        inside = [name for _, name, _, stack in everyone if any(is_inside(frame, self._new) for frame in stack)]
+        # A stack that is switched out is not seen; what keeps the code may also be an exception that somebody keeps.
+        return inside or (["a greenlet"] if "greenlet" in sys.modules else [])
+
     def _choose(self) -> bool:
         """Asked at each entry: true for the new function."""
         return self._choose_for(sys._getframe(1))
@@ -67,6 +107,8 @@ class PerTask(Transition):
         return self._choose_for(sys._getframe(1))
 
     def _choose_for(self, frame: Any) -> bool:
+        if self._new:
+            return self.state is not State.REVERSED and caller_is_inside(frame, self._new)
         if self.state is State.REVERSED or caller_is_inside(frame, self._inside):
             note_entry()
             return False

@@ -67,18 +67,30 @@ class Refcount(Transition):
 
     def drain(self, deadline: float) -> None:
         self._stage("drain")
-        pause, explained = _FIRST_POLL, time.monotonic()
+        pause = _FIRST_POLL
+        # Most drains are over in milliseconds: who holds is asked of the others, and at the latest when the time is up.
+        explain_at = min(time.monotonic() + _EXPLAIN_EVERY, deadline)
         while self._accounts.active():
-            if self.go_on(deadline):
-                return
-            if time.monotonic() - explained > _EXPLAIN_EVERY or pause == _FIRST_POLL:
+            if explain := time.monotonic() >= explain_at:
                 self._explain()
                 self.check_unchanged()
-                explained = time.monotonic()
-                if self._allow_suspended and self._only_suspended():
+                explain_at = time.monotonic() + _EXPLAIN_EVERY
+                if not self._accounts.active():
                     return
+            elif pause == _FIRST_POLL:
+                self._find_new_instances()
+            if self._allow_suspended and (explain or pause == _FIRST_POLL) and self._only_suspended():
+                return
+            if self.go_on(deadline):
+                return
             self.rest(pause)
             pause = min(pause * 2, _LAST_POLL)
+
+    def _find_new_instances(self) -> None:
+        """Old bodies may have made functions since ``prepare`` looked: until they take part, they hold the drain."""
+        if self._allow_suspended or self.guards or any(swap.is_nested for swap in self._all_swaps()):
+            self._take_in(self._accounts.refresh(thorough=True))
+            self._accounts.refresh(thorough=False)  # the trampolines just made hold nested code too
 
     def release(self) -> None:
         self._stage("release")

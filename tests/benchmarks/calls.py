@@ -181,7 +181,7 @@ def draw(rows: list[Row], figure: Any) -> None:
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.08)
     axes.set(xlabel="nanoseconds added to a call", title="What a call costs beside the function itself")
-    axes.legend(loc="center right")
+    figure.legend(loc="outside lower center", ncols=len(shown))
 
 
 BENCHMARK = Benchmark(

@@ -26,7 +26,7 @@ from rich.table import Table
 import pylivepatch
 from pylivepatch.transition.base import Transition
 from tests.benchmarks.callers import STAY, Callers
-from tests.benchmarks.population import Population, leave
+from tests.benchmarks.population import leave, populate
 from tests.benchmarks.report import COLOURS, Benchmark, Row, Series, logarithmic, make_table
 from tests.benchmarks.targets import built, busy_functions, idle_functions
 from tests.benchmarks.ticker import Ticker
@@ -56,7 +56,7 @@ def run(
     observe: float,
 ) -> list[Row]:
     """``busy`` of the functions are those that are called; ``observe`` are the seconds in which nothing happens."""
-    Population().grow(objects=objects, coroutines=coroutines, threads=threads, greenlets=greenlets)
+    populate(objects=objects, coroutines=coroutines, threads=threads, greenlets=greenlets)
     busy = min(busy, functions)
     sources = [busy_functions(busy, version) + idle_functions(functions - busy, version) for version in (1, 2)]
     ticker = Ticker()

@@ -16,7 +16,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,62 +23,64 @@ _DEPTH = 10
 _STACK = 256 * 1024  # bytes for each thread: enough, and a thousand of them do not take 8 GiB of address space
 
 
-@dataclass
-class Population:
-    """``grow`` makes what is missing. Sizes are totals."""
+_kept: list[Any] = []
+_forever = threading.Event()
 
-    keep: list[Any] = field(default_factory=list)
-    forever: threading.Event = field(default_factory=threading.Event)
 
-    def grow(self, *, objects: int = 0, coroutines: int = 0, threads: int = 0, greenlets: int = 0) -> None:
-        enabled = gc.isenabled()
-        gc.disable()  # a collection after each ten thousand of them is what takes the time
-        try:
-            if coroutines:
-                self._in_thread("event loop", lambda ready: asyncio.run(_tasks(coroutines, ready)))
-            if greenlets:
-                if find_spec("greenlet") is None:
-                    raise SystemExit("greenlet is missing: pip install -e '.[bench]', or do without: --greenlets 0")
-                self._in_thread("greenlets", lambda ready: self._greenlets(greenlets, ready))
-            self._threads(threads)
-            if objects:
-                self.keep.append([[] for _ in range(objects)])
-        finally:
-            if enabled:
-                gc.enable()
-        gc.collect()  # so that all are old, as in a process that has run for a while
+def populate(*, objects: int = 0, coroutines: int = 0, threads: int = 0, greenlets: int = 0) -> None:
+    """Make so many of each."""
+    enabled = gc.isenabled()
+    gc.disable()  # a collection after each ten thousand of them is what takes the time
+    try:
+        if coroutines:
+            _in_thread("event loop", lambda ready: asyncio.run(_tasks(coroutines, ready)))
+        if greenlets:
+            if find_spec("greenlet") is None:
+                raise SystemExit("greenlet is missing: pip install -e '.[bench]', or do without: --greenlets 0")
+            _in_thread("greenlets", lambda ready: _greenlets(greenlets, ready))
+        _threads(threads)
+        if objects:
+            _kept.append([[] for _ in range(objects)])
+    finally:
+        if enabled:
+            gc.enable()
+    gc.collect()  # so that all are old, as in a process that has run for a while
 
-    def _in_thread(self, name: str, work: Callable[[threading.Event], Any]) -> None:
-        ready = threading.Event()
-        threading.Thread(target=work, args=(ready,), name=name, daemon=True).start()
-        ready.wait()
 
-    def _threads(self, count: int) -> None:
-        before = threading.stack_size(_STACK)
-        arrived = threading.Semaphore(0)
-        try:
-            for number in range(count):
-                name = f"waiting-{number}"
-                threading.Thread(target=_descend, args=(_DEPTH, self._wait, arrived), name=name, daemon=True).start()
-        finally:
-            threading.stack_size(before)
-        for _ in range(count):
-            arrived.acquire()
+def _in_thread(name: str, work: Callable[[threading.Event], Any]) -> None:
+    ready = threading.Event()
+    threading.Thread(target=work, args=(ready,), name=name, daemon=True).start()
+    ready.wait()
 
-    def _wait(self, arrived: threading.Semaphore) -> None:
-        arrived.release()
-        self.forever.wait()
 
-    def _greenlets(self, count: int, ready: threading.Event) -> None:
-        import greenlet
+def _threads(count: int) -> None:
+    before = threading.stack_size(_STACK)
+    arrived = threading.Semaphore(0)
+    try:
+        for number in range(count):
+            name = f"waiting-{number}"
+            threading.Thread(target=_descend, args=(_DEPTH, _wait, arrived), name=name, daemon=True).start()
+    finally:
+        threading.stack_size(before)
+    for _ in range(count):
+        arrived.acquire()
 
-        hub = greenlet.getcurrent()
-        for _ in range(count):
-            one = greenlet.greenlet(_descend)
-            self.keep.append(one)
-            one.switch(_DEPTH, hub.switch, None)
-        ready.set()
-        self.forever.wait()
+
+def _wait(arrived: threading.Semaphore) -> None:
+    arrived.release()
+    _forever.wait()
+
+
+def _greenlets(count: int, ready: threading.Event) -> None:
+    import greenlet
+
+    hub = greenlet.getcurrent()
+    for _ in range(count):
+        one = greenlet.greenlet(_descend)
+        _kept.append(one)
+        one.switch(_DEPTH, hub.switch, None)
+    ready.set()
+    _forever.wait()
 
 
 def _descend(depth: int, at_the_bottom: Callable[[Any], Any], argument: Any) -> Any:

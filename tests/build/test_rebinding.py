@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import pylivepatch
-from pylivepatch.errors import DataMismatch
+from pylivepatch.errors import DataMismatch, TargetNotFound
 from tests.build.conftest import Package
 
 Make = Callable[..., Package]
@@ -117,3 +117,34 @@ def test_a_removed_method_stays_where_nobody_can_tell(package: Make, use: str, r
     old = f"class C:\n    def connect(self): return 1\n    def m(self): return 1\n{use}"
     pair = package({"m.py": old}, {"m.py": old.replace("    def connect(self): return 1\n", "")})
     assert [finding.code for finding in pair.examine().refusals] == (["PLP236"] if refused else [])
+
+
+CONDITIONAL = """
+import sys
+if sys.flags.optimize > 90:
+    class Fast:
+        def m(self): return 1
+    def helper(): return 1
+else:
+    def other(): return 1
+def f(): return 1
+"""
+
+
+def test_what_a_process_does_not_have_is_left_out(package: Make) -> None:
+    pair = package({"m.py": CONDITIONAL}, {"m.py": CONDITIONAL.replace("return 1", "return 2")})
+    module = pair.module("m")
+    applied = pair.load()
+    assert (module.f(), module.other()) == (2, 2)
+    assert not {"Fast", "helper"} & vars(module).keys()
+    applied.unload()
+    assert (module.f(), module.other()) == (1, 1)
+
+
+def test_what_a_process_lost_is_missed(package: Make) -> None:
+    pair = package({"m.py": CONDITIONAL}, {"m.py": CONDITIONAL.replace("return 1", "return 2")})
+    module = pair.module("m")
+    del module.f
+    with pytest.raises(TargetNotFound):
+        pair.load()
+    assert module.other() == 1

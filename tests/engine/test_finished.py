@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 import pylivepatch
-from pylivepatch import Patch
+from pylivepatch import Patch, TransitionTimeout
+from pylivepatch.way import MODES
 
 
 def counting() -> Any:
@@ -42,5 +49,118 @@ def test_tasks_that_are_done_and_kept_hold_nothing() -> None:
             pylivepatch.load(Patch("p").replace(asked, asked_anew), timeout=2, deep=True).unload(timeout=2, deep=True)
 
         await asyncio.to_thread(patch)
+
+    asyncio.run(main())
+
+
+def failing() -> None:
+    raise ValueError("old")
+
+
+def failing_anew() -> None:
+    raise ValueError("new")
+
+
+def caught() -> ValueError:
+    try:
+        failing()
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+KEPT: list[Any] = []
+
+
+@pytest.fixture
+def kept() -> Iterator[list[Any]]:
+    yield KEPT
+    KEPT.clear()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_kept_exception_whose_traceback_has_a_finished_frame_holds_nothing(kept: list[Any], mode: str) -> None:
+    kept.append(caught())
+    applied = pylivepatch.load(Patch("p").replace(failing, failing_anew), timeout=5, mode=mode)
+    assert str(caught()) == "new"
+    kept.append(caught())
+    applied.unload(timeout=5, mode=mode)
+    assert len(traceback.extract_tb(kept[0].__traceback__)) == 2
+
+
+def test_an_exception_that_a_thread_handles_meanwhile_holds_nothing() -> None:
+    handling, go_on = threading.Event(), threading.Event()
+
+    def handle() -> None:
+        try:
+            failing()
+        except ValueError:
+            handling.set()
+            go_on.wait(20)
+
+    thread = threading.Thread(target=handle)
+    thread.start()
+    try:
+        assert handling.wait(20)
+        pylivepatch.load(Patch("p").replace(failing, failing_anew), timeout=5).unload(timeout=5)
+    finally:
+        go_on.set()
+        thread.join(20)
+
+
+def test_what_only_a_cycle_keeps_is_found_in_the_heap() -> None:
+    def cycle() -> None:
+        error = caught()
+        error.args = (error,)
+
+    gc.disable()
+    try:
+        cycle()
+        with pytest.raises(TransitionTimeout):
+            pylivepatch.load(Patch("p").replace(failing, failing_anew), timeout=0.1)
+        pylivepatch.load(Patch("p").replace(failing, failing_anew), timeout=5, deep=True).unload(timeout=5, deep=True)
+    finally:
+        gc.enable()
+
+
+def test_a_frame_that_executes_is_not_taken_for_a_finished_one(kept: list[Any]) -> None:
+    """Its exception is kept, and it goes on after it."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def survivor() -> str:
+        try:
+            failing()
+        except ValueError as error:
+            kept.append(error)
+        inside.set()
+        leave.wait(20)
+        return "old"
+
+    def survivor_anew() -> str:
+        return "new"
+
+    results: list[str] = []
+    thread = threading.Thread(target=lambda: results.append(survivor()))
+    thread.start()
+    try:
+        assert inside.wait(20)
+        with pytest.raises(TransitionTimeout) as timeout:
+            pylivepatch.load(Patch("p").replace(survivor, survivor_anew), timeout=0.6, deep=True)
+        assert [holder.kind for holder in timeout.value.holders] == ["thread"]
+    finally:
+        leave.set()
+        thread.join(20)
+    assert results == ["old"]
+
+
+def test_a_failed_task_that_is_kept_holds_nothing(kept: list[Any]) -> None:
+    async def fail() -> None:
+        failing()
+
+    async def main() -> None:
+        kept.append(asyncio.create_task(fail()))
+        await asyncio.wait(kept)
+        pylivepatch.load(Patch("p").replace(failing, failing_anew), timeout=5).unload(timeout=5)
+        assert kept[0].exception() is not None
 
     asyncio.run(main())

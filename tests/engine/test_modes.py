@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import itertools
 import sys
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import pylivepatch
 from pylivepatch import Patch
+from pylivepatch.errors import TransitionReversed
 from pylivepatch.way import MODES
 
 
@@ -47,3 +50,39 @@ def there_and_back(first: str, second: str) -> None:
     applied.unload(mode=second, timeout=5)
     restored = old.__code__ is ORIGINAL
     assert restored
+
+
+def test_who_has_moved_to_new_functions_finishes_on_them_when_a_per_task_transition_is_taken_back(hold: Any) -> None:
+    moved, go_on, results = threading.Event(), threading.Event(), []
+
+    def helper() -> str:
+        return "old"
+
+    def helper_anew() -> str:
+        return "new"
+
+    def outer() -> tuple[str, str]:
+        return "old", helper()
+
+    def outer_anew() -> tuple[str, str]:
+        moved.set()
+        assert go_on.wait(20)
+        return "new", helper()
+
+    patch = Patch("fix").replace(outer, type(outer)(outer_anew.__code__, globals(), closure=outer_anew.__closure__))
+    held = hold(patch.replace(helper, helper_anew), mode="per-task")
+    mover = threading.Thread(target=lambda: results.append(outer()))
+    mover.start()
+    assert moved.wait(20)
+    moving_back = threading.Event()
+    unsubscribe = pylivepatch.subscribe(lambda event: moving_back.set() if event.kind == "move back" else None)
+    pylivepatch.reverse()
+    assert moving_back.wait(20)
+    unsubscribe()
+    assert helper() == "old"  # whoever is not inside has moved back
+    go_on.set()
+    mover.join(20)
+    assert results == [("new", "new")]
+    with pytest.raises(TransitionReversed) as caught:
+        held.finish()
+    assert caught.value.details["mixed"] == []

@@ -1,0 +1,244 @@
+"""One behaviour a pair, run inside the process that is patched: what the hole does, and what the fix does.
+
+Each function is called before the load, after it, and after the unload, in a process that imported the old release.
+It gives ``True`` where the hole is open. What it makes at first (an object, a closure) it keeps, so that what was
+alive before the load is asked as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+_kept: dict[str, Any] = {}
+
+
+def _keep(name: str, make: Callable[[], Any]) -> Any:
+    if name not in _kept:
+        _kept[name] = make()
+    return _kept[name]
+
+
+def _raises(call: Callable[[], object], *errors: str) -> bool:
+    try:
+        call()
+    except Exception as error:
+        if type(error).__name__ not in errors:
+            raise
+        return True
+    return False
+
+
+def werkzeug_3_0_6() -> bool:
+    """A form field may outgrow max_form_memory_size while it is buffered."""
+    from werkzeug.formparser import MultiPartParser
+
+    parser = _keep("parser", lambda: MultiPartParser(max_form_memory_size=100, buffer_size=64))
+    body = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + b"a" * 1000 + b"\r\n--b--\r\n"
+    return not _raises(lambda: parser.parse(io.BytesIO(body), b"b", len(body)), "RequestEntityTooLarge")
+
+
+def jinja2_3_1_3() -> bool:
+    """A key of xmlattr may hold a blank, and so other attributes."""
+    import jinja2
+
+    template = _keep("template", lambda: jinja2.Environment().from_string("{{ d|xmlattr }}"))
+    return not _raises(lambda: template.render(d={"a onclick=x": 1}), "ValueError")
+
+
+def jinja2_3_1_6() -> bool:
+    """The sandbox gives out str.format by the attr filter."""
+    from jinja2.sandbox import SandboxedEnvironment
+
+    text = "{{ ('{0.__class__.__name__}'|attr('format'))(1) }}"
+    template = _keep("template", lambda: SandboxedEnvironment().from_string(text))
+    return not _raises(template.render, "SecurityError")
+
+
+def flask_2_3_2() -> bool:
+    """A permanent session that was only read is sent without Vary: Cookie."""
+    import flask
+    import werkzeug
+
+    werkzeug.__version__ = "3"  # it would ask for its metadata, which is not unpacked
+
+    def make() -> Any:
+        # Paths, as this Flask cannot find them by itself on Python 3.14.
+        here = tempfile.gettempdir()
+        app = flask.Flask("app", root_path=here, instance_path=here, static_folder=None)
+        app.secret_key = "secret"
+        app.config["SESSION_REFRESH_EACH_REQUEST"] = True
+
+        @app.route("/set")
+        def put() -> str:
+            flask.session.permanent = True
+            flask.session["a"] = 1
+            return "set"
+
+        @app.route("/")
+        def get() -> str:
+            return "read"
+
+        return app
+
+    client = _keep("app", make).test_client()
+    client.get("/set")
+    answer = client.get("/")
+    return "Set-Cookie" in answer.headers and "Cookie" not in answer.headers.get("Vary", "")
+
+
+def requests_2_31_0() -> bool:
+    """The proxy's password goes to the destination when a redirect leads to https."""
+    import requests
+
+    session = _keep("session", requests.Session)
+    request = requests.Request("GET", "https://example.org/").prepare()
+    session.rebuild_proxies(request, {"https": "http://user:password@127.0.0.1:1"})
+    return "Proxy-Authorization" in request.headers
+
+
+def requests_2_32_4() -> bool:
+    """The password of one host in .netrc goes to another."""
+    from requests.utils import get_netrc_auth
+
+    with tempfile.NamedTemporaryFile("w", suffix="netrc") as file:
+        file.write("machine example.org login user password secret\n")
+        file.flush()
+        os.environ["NETRC"] = file.name
+        return get_netrc_auth("http://example.org:@evil.test/") is not None
+
+
+def urllib3_1_26_18() -> bool:
+    """The body of a request goes on to where a 303 leads."""
+    import urllib3
+
+    calls: list[Any] = []
+
+    class Pool:
+        def is_same_host(self, url: str) -> bool:
+            return True
+
+        def urlopen(self, method: str, url: str, **options: Any) -> Any:
+            calls.append(options.get("body"))
+            headers = {"location": "http://other.test/"} if len(calls) == 1 else {}
+            return urllib3.HTTPResponse(b"", headers=headers, status=303 if len(calls) == 1 else 200)
+
+    manager = _keep("manager", urllib3.PoolManager)
+    manager.connection_from_host = lambda *arguments, **options: Pool()
+    manager.urlopen("POST", "http://example.org/", body=b"secret", headers={})
+    return calls[1] is not None
+
+
+def idna_3_7() -> bool:
+    """A joiner is allowed by a letter that others stand before: each joiner has the whole label searched."""
+    from idna.core import valid_contextj
+
+    return bool(valid_contextj("\u0628a\u200c\u0628", 2))
+
+
+def starlette_0_27_0() -> bool:
+    """StaticFiles gives out a folder whose name begins as that of the one it serves."""
+    from starlette.staticfiles import StaticFiles
+
+    def make() -> tuple[Any, str]:
+        root = tempfile.mkdtemp()
+        for name in ("static", "static_secret"):
+            os.mkdir(os.path.join(root, name))
+        with open(os.path.join(root, "static_secret", "x"), "w"):
+            pass
+        return StaticFiles(directory=os.path.join(root, "static")), root
+
+    files, _ = _keep("files", make)
+    return files.lookup_path("../static_secret/x")[1] is not None
+
+
+def python_multipart_0_0_18() -> bool:
+    """Each byte after the last boundary is logged."""
+    from python_multipart.multipart import MultipartParser
+
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("python_multipart.multipart")
+    logger.addHandler(handler)
+    try:
+        MultipartParser(b"b").write(b"--b\r\nA: b\r\n\r\nx\r\n--b--" + b"x" * 100)
+    finally:
+        logger.removeHandler(handler)
+    return len(records) > 50
+
+
+def waitress_3_0_1() -> bool:
+    """A channel that was closed goes on holding its socket."""
+    from waitress.wasyncore import dispatcher
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        channel = dispatcher(ours, map={})
+        channel.close()
+    return channel.socket is not None
+
+
+def pyjwt_2_4_0() -> bool:
+    """A public key of another kind is taken for a secret."""
+    import jwt
+
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1eZ user@host"
+    return not _raises(lambda: jwt.encode({"a": 1}, key, algorithm="HS256"), "InvalidKeyError")
+
+
+def django_5_1_8() -> bool:
+    """A redirect's target of any length is parsed."""
+    from django.utils.http import url_has_allowed_host_and_scheme as allowed
+
+    return bool(allowed("https://example.org/" + "a" * 5000, {"example.org"}))
+
+
+def django_4_2_16() -> bool:
+    """Whether an account exists shows by the error when its mail cannot be sent."""
+    from django.conf import settings
+
+    if not settings.configured:
+        import django
+
+        settings.configure(
+            INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
+            EMAIL_BACKEND="nowhere.Backend",
+            TEMPLATES=[
+                {
+                    "BACKEND": "django.template.backends.django.DjangoTemplates",
+                    "OPTIONS": {"loaders": [("django.template.loaders.locmem.Loader", {"t": "text"})]},
+                }
+            ],
+        )
+        django.setup()
+    from django.contrib.auth.forms import PasswordResetForm
+
+    logging.getLogger("django.contrib.auth").disabled = True
+    send = functools.partial(PasswordResetForm({}).send_mail, "t", "t", {"user": settings}, "a@b.test", "c@d.test")
+    settings.pk = 1
+    return _raises(send, "ModuleNotFoundError")
+
+
+BEHAVIOURS: dict[str, Callable[[], bool]] = {
+    "werkzeug-3.0.6": werkzeug_3_0_6,
+    "jinja2-3.1.3": jinja2_3_1_3,
+    "jinja2-3.1.6": jinja2_3_1_6,
+    "flask-2.3.2": flask_2_3_2,
+    "requests-2.31.0": requests_2_31_0,
+    "requests-2.32.4": requests_2_32_4,
+    "urllib3-1.26.18": urllib3_1_26_18,
+    "idna-3.7": idna_3_7,
+    "starlette-0.27.0": starlette_0_27_0,
+    "python-multipart-0.0.18": python_multipart_0_0_18,
+    "waitress-3.0.1": waitress_3_0_1,
+    "pyjwt-2.4.0": pyjwt_2_4_0,
+    "django-4.2.16": django_4_2_16,
+    "django-5.1.8": django_5_1_8,
+}
