@@ -20,7 +20,7 @@ from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names, Unsafe, c
 from pylivepatch.build.registered import registered_by_annotation
 from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
 from pylivepatch.build.scope import FunctionNode, Item
-from pylivepatch.build.stale import changed_functions, check_function
+from pylivepatch.build.stale import changed_class_bodies, changed_functions, check_function
 from pylivepatch.build.uses import Uses, annotations_of
 from pylivepatch.patch import FunctionChange, NewFunction
 
@@ -165,6 +165,15 @@ def _carry(
     if signature and not check_signature(context, old, new, " and ".join(signature)):
         return
     tell_docstring(context, old, new)
+    for name in changed_class_bodies(before, after, new_code.co_qualname):
+        report.note(
+            codes.MAY_BE_STALE,
+            symbol,
+            f"the class {name} is another one when it is made again; classes that were made before follow with their "
+            "methods only, and keep their attributes",
+            old_line=old.line,
+            new_line=new.line,
+        )
     context.changes.append(
         FunctionChange(
             context.ref(before),
@@ -411,6 +420,7 @@ def _check_import_time_calls(
     if context.owner and only_adds_defaults(context, old.function, new.function):
         return True
     changed = changed_functions(old_code, new_code)
+    changed += changed_class_bodies(old.function, new.function, new_code.co_qualname).values()
     if {"defaults", "keyword defaults"} & set(parts):
         changed.append(new_code.co_qualname)
     if not changed:

@@ -97,6 +97,10 @@ FUNCTIONS: dict[str, tuple[str | Files, list[str]]] = {
         "def make():\n class C:\n  a = <1|2>\n return C\nC = make()\n",
         ["!PLP265 make"],
     ),
+    "an attribute of a local class that was not made at import": (
+        "def make():\n class C:\n  a = <1|2>\n return C\n",
+        [".PLP226 make", "PLP210 make"],
+    ),
     "a default": ("def f(n=<1|2>): return n\nT = f()\n", ["!PLP265 f"]),
     "a new method in a base's place": (
         "class B:\n def m(self): return 1\nclass K(B):\n x = 1\n<| def m(self): return 2\n>k = K()\nT = k.m()\n",
@@ -110,6 +114,11 @@ FUNCTIONS: dict[str, tuple[str | Files, list[str]]] = {
     ),
     "the method of a local class": (
         "def make():\n class C:\n  def m(self): return <1|2>\n return C\nC = make()\n",
+        ["PLP210 make"],
+    ),
+    "a local class in another line": (
+        "<|\n>def make():\n def inner(): return <1|2>\n class C:\n  a = 1\n  def m(self): self.b = 1\n"
+        " return inner, C\nC = make()\n",
         ["PLP210 make"],
     ),
     "a docstring": ("def f():\n '<a|b>'\n return 1\nT = f()\n", ["PLP210 f"]),

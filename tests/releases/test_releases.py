@@ -30,7 +30,7 @@ BUILT: dict[str, int] = {
     "urllib3-1.26.18": 6,
     "idna-3.7": 7,
     "starlette-0.27.0": 5,
-    "python-multipart-0.0.18": 2,
+    "python-multipart-0.0.18": 1,
     "tornado-6.4.2": 10,
     "waitress-3.0.1": 7,
     "pyjwt-2.4.0": 28,
