@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from pylivepatch.errors import ReleaseError
 from tests.releases.pairs import pairs, result
 
 
@@ -11,7 +12,11 @@ def main() -> None:
     print("| releases | result | why |")
     print("|---|---|---|")
     for pair in pairs():
-        found = result(pair)
+        try:
+            found = result(pair)
+        except ReleaseError as error:
+            print(f"| {pair} | not to be had | {error.code}: no wheel for this Python? |")
+            continue
         if found.patch is not None:
             kinds = Counter(finding.code for finding in found.changes if finding.carried)
             counts = ", ".join(f"{code} × {count}" for code, count in sorted(kinds.items()))
