@@ -13,12 +13,14 @@ from types import CodeType
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context
+from pylivepatch.build.decorated import check_signature, tell_docstring
 from pylivepatch.build.instances import only_adds_defaults
+from pylivepatch.build.machinery import check_changed_method, check_new_member
 from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
 from pylivepatch.build.registered import registered_by_annotation
 from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
 from pylivepatch.build.scope import FunctionNode, Item
-from pylivepatch.build.stale import changed_functions, check_function
+from pylivepatch.build.stale import changed_class_bodies, changed_functions, check_function
 from pylivepatch.build.uses import Uses, annotations_of
 from pylivepatch.patch import FunctionChange, NewFunction
 
@@ -27,8 +29,6 @@ _KINDS = (
     (inspect.CO_COROUTINE, "a coroutine function"),
     (inspect.CO_GENERATOR, "a generator function"),
 )
-# Looked at only when the class is created, so that a class that exists already never asks for them.
-_AT_CLASS_CREATION = frozenset({"__init_subclass__", "__set_name__", "__prepare__", "__mro_entries__"})
 _IMPLICIT = {"__new__": "staticmethod", "__class_getitem__": "classmethod"}
 
 
@@ -161,6 +161,19 @@ def _carry(
         return
     if not _check_import_time_calls(context, old, new, old_code, new_code, parts):
         return
+    signature = [part for part in parts if part not in ("body", "docstring")]
+    if signature and not check_signature(context, old, new, " and ".join(signature)):
+        return
+    tell_docstring(context, old, new)
+    for name in changed_class_bodies(before, after, new_code.co_qualname):
+        report.note(
+            codes.MAY_BE_STALE,
+            symbol,
+            f"the class {name} is another one when it is made again; classes that were made before follow with their "
+            "methods only, and keep their attributes",
+            old_line=old.line,
+            new_line=new.line,
+        )
     context.changes.append(
         FunctionChange(
             context.ref(before),
@@ -222,11 +235,12 @@ def new_function(context: Context, new: Item) -> None:
             f"the function cannot be told apart: {problem}",
             "define it once, on a line of its own",
         )
-    _check_method(context, new, refuse)
     decorators = _check_decorators(context, new, refuse)
     _check_defaults(context, new, [*node.args.defaults, *filter(None, node.args.kw_defaults)])
     _check_annotations(context, new)
-    if len(report.findings) > found or not check_function(context, new, [context.symbol(new.name)]):
+    if len(report.findings) > found or not check_new_member(context, new):
+        return
+    if not check_function(context, new, [context.symbol(new.name)]):
         return
     defaults, kwdefaults = positional_defaults(context.new, node), keyword_defaults(context, node)
     annotations = annotations_display(context, context.new, node)
@@ -352,25 +366,6 @@ def _check_annotations(context: Context, new: Item) -> None:
             )
 
 
-def _check_method(context: Context, new: Item, refuse: object) -> None:
-    assert callable(refuse)
-    if not context.owner:
-        return
-    if new.name in _AT_CLASS_CREATION:
-        refuse(
-            codes.NEEDS_CLASS_CREATION,
-            f"{new.name} acts only while a class is created, and this class exists already",
-            "do its work where the class is used",
-        )
-    if new.name == "__eq__" and "__hash__" not in context.new_hidden:
-        refuse(
-            codes.NEEDS_CLASS_CREATION,
-            "a class statement with __eq__ and no __hash__ makes the class unhashable; a method added "
-            "later does not",
-            "define __hash__ too",
-        )
-
-
 def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str, ...]:
     assert callable(refuse)
     names, texts = context.new.names, []
@@ -425,6 +420,9 @@ def _check_import_time_calls(
     if context.owner and only_adds_defaults(context, old.function, new.function):
         return True
     changed = changed_functions(old_code, new_code)
+    changed += changed_class_bodies(old.function, new.function, new_code.co_qualname).values()
     if {"defaults", "keyword defaults"} & set(parts):
         changed.append(new_code.co_qualname)
-    return check_function(context, new, changed) if changed else True
+    if not changed:
+        return True
+    return check_changed_method(context, new) and check_function(context, new, changed)

@@ -61,6 +61,7 @@ class Reach:
     def __init__(self, version: Version, pieces: Callable[[str], Iterable[Evaluated]]) -> None:
         self._version, self._pieces = version, pieces
         self._indexes: dict[str, _Index] = {}
+        self._words: dict[str, list[str]] = {}
 
     def of_functions(self, symbols: Iterable[Symbol]) -> list[Hit]:
         """The import-time pieces that call one of these functions."""
@@ -176,9 +177,15 @@ class Reach:
         if "<" in word:
             yield module
             return
-        for other, uses in self._version.modules.items():
-            if any(one in uses.source.text for one in words):
-                yield other
+        yield from dict.fromkeys(module for one in words for module in self._containing(one))
+
+    def _containing(self, word: str) -> list[str]:
+        """The modules that have ``word`` in their text."""
+        found = self._words.get(word)
+        if found is None:
+            modules = self._version.modules.items()
+            found = self._words[word] = [module for module, uses in modules if word in uses.source.text]
+        return found
 
     def _index(self, module: str) -> _Index:
         found = self._indexes.get(module)

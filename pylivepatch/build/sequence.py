@@ -102,7 +102,9 @@ def _check_last(context: Context, old: _Scope, new: _Scope, reused: set[str]) ->
         if len(before) < 2 and len(after) < 2:
             continue
         common = [token for token in before if token in after]
-        if common == [token for token in after if token in before] and before[-1] == after[-1]:
+        same_order = common == [token for token in after if token in before]
+        more = any(token[0] == "function" and token not in before for token in after)  # it would be bound as if last
+        if same_order and before[-1] == after[-1] and not more:
             continue
         if {token[0] for token in before + after} == {"value"}:
             continue  # assigned more than once: said there
@@ -111,7 +113,7 @@ def _check_last(context: Context, old: _Scope, new: _Scope, reused: set[str]) ->
         context.report.refused(
             codes.ORDER_CHANGED,
             context.symbol(name),
-            f"the name is bound {len(after)} times, and another one of its definitions is the last one now",
+            f"the name is bound {len(after)} times, and its definitions are others, or in another order, than before",
             "give each of them a name of its own, or leave their order as it was",
             old_line=first.line,
             new_line=last.line,
@@ -219,6 +221,8 @@ def _callee(context: Context, piece: Evaluated) -> str:
         return ""
     dotted = context.new.names.dotted(node.func if isinstance(node, ast.Call) else node)
     home, name = context.world.new.resolve(context.module, dotted)
+    if home and name.endswith(".register"):  # of functools.singledispatch: by type
+        return ""
     safe = not home and (dotted in SAFE_DECORATORS or piece.role == "value")
     return "" if safe or (home, name) in context.world.new.classes.all else f"{home}:{name}"
 

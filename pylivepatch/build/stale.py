@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Sequence
 from types import CodeType
@@ -9,8 +10,8 @@ from types import CodeType
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.reach import Hit
-from pylivepatch.build.same import same_constant
-from pylivepatch.build.scope import Item
+from pylivepatch.build.same import same_constant, same_tree
+from pylivepatch.build.scope import FunctionNode, Item
 
 _HAS_DOCSTRING = 0x4000000  # CO_HAS_DOCSTRING, since 3.13; before, the first constant is the docstring or None
 
@@ -89,21 +90,53 @@ def _shown(hits: Sequence[Hit]) -> str:
 def changed_functions(old: CodeType, new: CodeType) -> list[str]:
     """The qualified names of ``new`` and the functions nested in it whose own code differs, or is new.
 
-    A class body or comprehension is its function's own code: it runs with it.
+    A comprehension is its function's own code: it runs with it.
     """
     before, after = _own_codes(old), _own_codes(new)
     return [name for name, code in after.items() if name not in before or not _same(before[name], code)]
 
 
+def changed_class_bodies(old: FunctionNode, new: FunctionNode, qualname: str) -> dict[str, str]:
+    """The qualified names of the classes that a function makes and whose statements differ, methods left out → the
+    function in which each is made.
+
+    Told by the syntax tree: since 3.13 the code of a class body holds its line.
+    """
+
+    def bodies(node: FunctionNode | ast.ClassDef, name: str, function: str) -> dict[str, tuple[list[ast.AST], str]]:
+        found: dict[str, tuple[list[ast.AST], str]] = {}
+        stack: list[ast.AST] = list(reversed(node.body))
+        while stack:
+            part = stack.pop()
+            inner = f"{name}.<locals>" if isinstance(node, FunctionNode) else name
+            if isinstance(part, ast.ClassDef):
+                head = [*part.decorator_list, *part.bases, *(keyword.value for keyword in part.keywords)]
+                rest = [one for one in part.body if not isinstance(one, FunctionNode | ast.ClassDef)]
+                found[f"{inner}.{part.name}"] = [*head, *rest], function
+                found.update(bodies(part, f"{inner}.{part.name}", function))
+            elif isinstance(part, FunctionNode):
+                found.update(bodies(part, f"{inner}.{part.name}", f"{inner}.{part.name}"))
+            else:
+                stack.extend(reversed(list(ast.iter_child_nodes(part))))
+        return found
+
+    before, after = bodies(old, qualname, qualname), bodies(new, qualname, qualname)
+    return {
+        name: function
+        for name, (body, function) in after.items()
+        if name in before and not same_tree(before[name][0], body)
+    }
+
+
 def _own_codes(code: CodeType) -> dict[str, list[CodeType]]:
-    """Each function in ``code`` → its code, and that of the class bodies and comprehensions in it."""
+    """Each function in ``code`` → its code, and that of the comprehensions in it; no class bodies."""
     found: dict[str, list[CodeType]] = {}
 
     def visit(code: CodeType, function: str) -> None:
-        if code.co_flags & inspect.CO_NEWLOCALS and code.co_flags & inspect.CO_OPTIMIZED:
+        if code.co_flags & inspect.CO_OPTIMIZED:
             comprehension = code.co_name.startswith("<") and code.co_name != "<lambda>"
             function = function if comprehension and function else code.co_qualname
-        found.setdefault(function, []).append(code)
+            found.setdefault(function, []).append(code)
         for const in code.co_consts:
             if isinstance(const, CodeType):
                 visit(const, function)

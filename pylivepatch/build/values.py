@@ -12,6 +12,7 @@ import ast
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.lambdas import compare_lambdas
+from pylivepatch.build.machinery import check_changed_attribute, check_new_member
 from pylivepatch.build.names import Unsafe, check_expression, is_literal, is_shareable
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import Item
@@ -103,6 +104,8 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
         return
     if not check_value(context, new, old_line=old.line, difference=difference):
         return
+    if not check_changed_attribute(context, new, difference=difference):
+        return
     old_text, new_text = ast.unparse(old.value), ast.unparse(new.value)
     context.changes.append(ValueChange(context.owner, new.name, new.line, old_text, new_text))
     report.applied(
@@ -148,6 +151,8 @@ def new_value(context: Context, new: Item) -> None:
             "make it a literal, or compute it in a function when it is first needed",
             new_line=new.line,
         )
+        return
+    if not check_new_member(context, new):
         return
     context.changes.append(ValueChange(context.owner, new.name, new.line, None, ast.unparse(new.value)))
     report.applied(codes.VALUE_NEW, symbol, "new value", new_line=new.line)

@@ -6,7 +6,7 @@ import ast
 import builtins
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -140,6 +140,11 @@ class Version:
             symbol = home, found + (suffix.removesuffix("()") if rest.startswith(".") else suffix) + rest
         return symbol
 
+    @staticmethod
+    def is_known_decorator(dotted: str) -> bool:
+        """Whether it is known what a class decorator from elsewhere makes of a class."""
+        return dotted.startswith(_FIELD_MAKERS) or dotted in _PLAIN_DECORATORS or dotted.startswith("enum.")
+
     def class_shape(self, module: str, node: ast.ClassDef, depth: int = 0) -> ClassShape:
         """How a class treats its body: ``fields`` and ``enum`` make something of it when the class is
         created.
@@ -189,15 +194,19 @@ class World:
     def __init__(self, old: Mapping[str, Source], new: Mapping[str, Source]) -> None:
         self.old = Version(old)
         self.new = Version(new, self.old)
+        self._unchanged: dict[str, list[Evaluated]] = {}
         self.reach = Reach(self.new, self.unchanged_pieces)
 
-    def unchanged_pieces(self, module: str) -> Iterator[Evaluated]:
+    def unchanged_pieces(self, module: str) -> list[Evaluated]:
         """The import-time pieces of ``module`` that both versions have: what they computed stays as it is."""
-        old, new = self.old.modules.get(module), self.new.modules.get(module)
-        if old is None or new is None:
-            return
-        keys = old.evaluated_keys
-        yield from (piece for piece in new.evaluated if piece.key in keys)
+        found = self._unchanged.get(module)
+        if found is None:
+            old, new = self.old.modules.get(module), self.new.modules.get(module)
+            both = old is not None and new is not None
+            keys = old.evaluated_keys if old is not None and old is not new else frozenset()
+            found = [piece for piece in new.evaluated if old is new or piece.key in keys] if both and new else []
+            self._unchanged[module] = found
+        return found
 
     def readers(self, module: str, name: str, *, owner: str = "") -> list[Place]:
         """The unchanged import-time code that reads ``module``'s ``name`` (or the class attribute
