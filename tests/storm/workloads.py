@@ -63,7 +63,7 @@ def mixed_work(world: World, seed: int) -> None:
 
 @_workload("threads that compute, sleep and raise")
 def threads(world: World, seed: int) -> list[Body]:
-    return [partial(mixed_work, world, seed + n) for n in range(4)]
+    return [partial(mixed_work, world, seed + n) for n in range(6)]
 
 
 @_workload("20 threads that are inside almost all of the time", starves=("stop-machine",))
