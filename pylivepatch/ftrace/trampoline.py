@@ -290,6 +290,15 @@ def _marks_of_a_bare_yield() -> tuple[int, bool]:
 _ONLY_STOP_ITERATION, _DEPTH_IN_YIELD = _marks_of_a_bare_yield()
 
 
+class _Constants(tuple[Any, ...]):
+    """A trampoline's constants, told from others by identity: lists are among them, and would leave the code without a
+    hash, while debuggers, coverage and profilers keep dicts by code.
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+
 def instantiate(template: Template, original: CodeType, values: Mapping[str, Any]) -> CodeType:
     """Put the constants in: those of ``original``, the live code, and ``values`` for the slots."""
     if len(original.co_consts) != template.inherited:
@@ -299,7 +308,7 @@ def instantiate(template: Template, original: CodeType, values: Mapping[str, Any
         consts[index] = values[name]
     for index, inner in template.nested:
         consts[index] = instantiate(inner, original.co_consts[index], values)
-    return template.code.replace(co_consts=tuple(consts), co_filename=original.co_filename)
+    return template.code.replace(co_consts=_Constants(consts), co_filename=original.co_filename)
 
 
 __all__ = ["NOWHERE", "Path", "Template", "adopt_slot", "instantiate", "trampoline"]

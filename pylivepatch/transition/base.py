@@ -41,7 +41,7 @@ from pylivepatch.errors import (
     UnknownHolders,
     UnswappableShape,
 )
-from pylivepatch.transition.swap import NOBODY_ASKS, Attribute, Cell, Guard, Question, Swap, build_trampoline
+from pylivepatch.transition.swap import NOBODY_ASKS, Attribute, Guard, Question, Swap, build_trampoline
 
 NEVER = 1 << 62
 """A counter that no number of exits brings to 0: the transition is reversed."""
@@ -85,7 +85,7 @@ class Transition:
         self.guards = guards
         self.state = State.PREPARED
         self.started = time.time()
-        self.counter = Cell([1])
+        self.counter = [1]
         self.report: dict[str, Any] = {}
         self._deep = deep
         self._modules = list(modules)

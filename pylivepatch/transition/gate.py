@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from pylivepatch.transition.inside import Inside, caller_is_inside, loop_is_running, note_entry
-from pylivepatch.transition.swap import Cell, Question
+from pylivepatch.transition.swap import Question
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,7 +58,7 @@ class Gate:
         self.longest = 0.0
         self._codes = codes
         self._try: _Try | None = None
-        self.question = Question(Cell([1]), self._attend, self._attend_awaiting)
+        self.question = Question([1], self._attend, self._attend_awaiting)
 
     def close(self) -> None:
         self.tries += 1

@@ -36,7 +36,7 @@ from pylivepatch.transition.inside import (
     note_entry,
     tasks_and_threads,
 )
-from pylivepatch.transition.swap import Cell, Question
+from pylivepatch.transition.swap import Question
 
 _POLL = 0.005  # seconds between two looks for the last one
 _EXPLAIN_EVERY = 0.25
@@ -66,7 +66,7 @@ class PerTask(Transition):
 
     def _move(self, deadline: float) -> None:
         self._inside |= {id(version.code): EVERYWHERE for version in self._accounts.versions}
-        self.enable(Question(Cell([1]), self._choose, self._choose_awaiting))
+        self.enable(Question([1], self._choose, self._choose_awaiting))
         self._stage("move")
         explained = time.monotonic()
         while not self._switch_if_idle():

@@ -142,15 +142,6 @@ def alike(one: Any, other: Any) -> bool:
         return False
 
 
-class Cell(list[int]):
-    """One integer that trampolines share. Told from others by identity: a list as a constant would make their code
-    unhashable, and debuggers, coverage and profilers keep dicts by code."""
-
-    __slots__ = ()
-    __hash__ = object.__hash__  # type: ignore[assignment]
-    __eq__ = object.__eq__
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked at each entry, before it is counted, while ``asking[0]`` is true.
@@ -168,7 +159,7 @@ async def _nobody_asks() -> bool:
     return False
 
 
-NOBODY_ASKS = Question(Cell([0]), bool, _nobody_asks)
+NOBODY_ASKS = Question([0], bool, _nobody_asks)
 
 
 def build_trampoline(
@@ -194,7 +185,7 @@ def build_trampoline(
         "counter": counter,
         "commit": commit,
         "late_entry": LateEntry(function, swap.old.code, made_new, commit, counter),
-        "scratch": Cell([0]),
+        "scratch": [None],
         "asking": question.asking,
         "attend": question.attend_awaiting if awaits(swap.old.code) else question.attend,
     }

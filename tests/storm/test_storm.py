@@ -11,7 +11,7 @@ from .cell import CONTROLS, MODES, Result, run_cell, run_control
 from .workloads import WORKLOADS
 
 CELLS = [(mode, workload) for workload in WORKLOADS for mode in MODES]
-SHORT, LONG = 3, 60
+SHORT, LONG = 3, 20
 """Cycles: in each test run, and among the slow tests. ``python -m tests.storm`` makes 300 of each cell."""
 SHORTER = {"tasks": 1, "busy": 2}
 
