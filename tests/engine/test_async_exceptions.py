@@ -55,13 +55,16 @@ def test_threads_that_are_struck_in_trampolines_stay_counted_rightly(monkeypatch
             except Struck:  # in its own handler
                 continue
 
+    def there_and_back() -> None:  # the threads leave it little of the GIL, and keep frames in their tracebacks
+        pylivepatch.load(Patch("p").replace(busy, busy_anew), timeout=120).unload(timeout=120)
+
     threads = [threading.Thread(target=survive, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     struck = 0
     try:
         for _ in range(4):
-            loader = threading.Thread(target=lambda: pylivepatch.load(Patch("p").replace(busy, busy_anew)).unload())
+            loader = threading.Thread(target=there_and_back)
             loader.start()
             while loader.is_alive():
                 for thread in threads:
