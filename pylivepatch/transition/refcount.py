@@ -109,7 +109,7 @@ class Refcount(Transition):
         """Wait for the switch; whether it came before ``until`` (``time.monotonic()``). Raises at ``deadline``."""
         pause = _FIRST_POLL
         while True:
-            remaining = until - time.monotonic()
+            remaining = min(until, deadline) - time.monotonic()
             if not self.counter[0]:
                 return True
             if self.guards:
