@@ -119,8 +119,8 @@ def examine_files(
     requires = requires_python or check_requirement(of_project(new), "pyproject.toml")
     modules, findings = compare_trees(old, new)
     every = (*notes, *findings)
-    refusals = tuple(finding for finding in every if finding.verdict == "refused")
-    changes = tuple(finding for finding in every if finding.verdict == "applied")
+    refusals = tuple(finding for finding in every if finding.stops)
+    changes = tuple(finding for finding in every if not finding.stops)
     patch = Patch(name, description, modules, requires_python=requires) if modules and not refusals else None
     return BuildResult(patch, changes, refusals)
 
@@ -131,7 +131,7 @@ def _patch_of(result: BuildResult) -> Patch:
         count = len(result.refusals)
         raise BuildRefused(
             f"{count} difference{'s' if count > 1 else ''} cannot be made into a safe patch:\n{lines}",
-            advice="leave them out of the new version, or change them as docs/edits.md says by code",
+            advice="leave them out of the new version, or change them as `pylivepatch explain CODE` says",
             refusals=result.refusals,
             changes=result.changes,
             details=result.as_dict(),

@@ -9,6 +9,7 @@ from pylivepatch.build.context import Context
 from pylivepatch.build.definitions import compare_scope
 from pylivepatch.build.findings import Finding, Report
 from pylivepatch.build.order import order_modules
+from pylivepatch.build.points import with_point
 from pylivepatch.build.same import same_tree
 from pylivepatch.build.source import TOO_DEEP, Source, decode
 from pylivepatch.build.tree import File, is_text_only
@@ -63,8 +64,15 @@ def compare_trees(
         for context in map(contexts.__getitem__, order_modules(contexts))
         if context.changes
     )
-    findings = [finding for context in contexts.values() for finding in context.report.findings]
+    findings = [finding for context in contexts.values() for finding in _with_points(context)]
     return patches, (*findings, *files.findings)
+
+
+def _with_points(context: Context) -> list[Finding]:
+    if not context.report.findings:
+        return []
+    old, new = (uses.source.text.split("\n") for uses in (context.old, context.new))
+    return [with_point(finding, old, new) for finding in context.report.findings]
 
 
 def _is_module(file: File) -> bool:

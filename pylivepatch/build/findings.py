@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pylivepatch.build.codes import TABLE, Verdict
 from pylivepatch.patch import Patch
-
-Verdict = Literal["applied", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One difference between the old and the new source, and what becomes of it.
 
-    ``verdict`` (the key ``class`` in JSON) is ``applied`` or ``refused``. ``carried`` is false for an
+    ``verdict`` (the key ``class`` in JSON) is that of the code's row in ``codes``. ``carried`` is false for an
     applied finding that the patch has nothing to do for, such as a changed type stub. ``old_line`` and
     ``new_line`` are 0 where there is none. ``difference`` is the first point where the two differ;
     ``nested`` names the changed functions inside a function (``f.<locals>.g``).
@@ -32,6 +31,11 @@ class Finding:
     advice: str = ""
     carried: bool = True
     nested: tuple[str, ...] = ()
+
+    @property
+    def stops(self) -> bool:
+        """Whether no patch is built because of it: it is refused, or needs the author's word."""
+        return self.verdict in ("needs-author", "refused")
 
     @property
     def place(self) -> str:
@@ -69,7 +73,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """Everything that was found. ``patch`` is ``None`` where something was refused or nothing changed."""
+    """Everything that was found. ``patch`` is ``None`` where something was refused, needs the author, or nothing
+    changed; ``refusals`` are the findings that stop it, of either class.
+    """
 
     patch: Patch | None
     changes: tuple[Finding, ...]
@@ -114,7 +120,7 @@ class Report:
         self.findings.append(
             Finding(
                 code,
-                "applied",
+                "applied" if carried else "applied-with-note",
                 self.module,
                 symbol,
                 self.file,
@@ -153,10 +159,11 @@ class Report:
         new_line: int = 0,
         difference: str = "",
     ) -> None:
+        """A difference that stops the build: refused or for the author, as the code's row says."""
         self.findings.append(
             Finding(
                 code,
-                "refused",
+                TABLE[code].verdict,
                 self.module,
                 symbol,
                 self.file,

@@ -1,7 +1,7 @@
 """The ``pylivepatch`` command.
 
 Exit status, for every command: 0 only for success, 1 for an error, also one in how the command was called,
-and 130 when it was interrupted. ``build`` adds 2 (refused: the differences cannot be made into a safe patch)
+and 130 when it was interrupted. ``build`` adds 2 (some difference is refused or needs the patch's author)
 and 3 (nothing changed); ``run`` and ``demo`` end as their program does. With ``--json`` a command prints one
 JSON object to standard output and nothing else; an error is ``{"error": {…}}``.
 """

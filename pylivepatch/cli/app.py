@@ -10,6 +10,7 @@ import click
 
 from pylivepatch.cli import build as build_command
 from pylivepatch.cli import demo as demo_command
+from pylivepatch.cli import explain as explain_command
 from pylivepatch.cli import info as info_command
 from pylivepatch.cli import process
 from pylivepatch.cli.output import Output
@@ -107,7 +108,7 @@ def app() -> None:
 def build(context: click.Context, /, json: bool, **options: Any) -> None:
     """Build a patch file from two releases, a diff, or two source trees.
 
-    Exit status: 0 built, 1 error, 2 refused (some difference cannot be patched safely), 3 nothing changed.
+    Exit status: 0 built, 1 error, 2 some difference is refused or needs the author, 3 nothing changed.
     """
     context.exit(build_command.build(Output(json=json), build_command.Options(**options)))
 
@@ -118,6 +119,14 @@ def build(context: click.Context, /, json: bool, **options: Any) -> None:
 def info(file: str, json: bool) -> None:
     """Show what is in a patch file."""
     info_command.info(Output(json=json), file)
+
+
+@app.command()
+@click.argument("code", required=False)
+@_json
+def explain(code: str | None, json: bool) -> None:
+    """Say what a code means and what to do; without one, list them all."""
+    explain_command.explain(Output(json=json), code)
 
 
 @app.command()

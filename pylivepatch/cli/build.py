@@ -85,7 +85,7 @@ def build(out: Output, options: Options) -> int:
             "code": "PLP204",
             "message": f"{count} difference{'s' if count != 1 else ''} cannot be made into a safe patch",
             "where": "",
-            "advice": "docs/edits.md says by code what can be done about each",
+            "advice": "`pylivepatch explain CODE` says what can be done about each",
             "details": {},
         }
     elif result.outcome == "unchanged":
@@ -108,13 +108,14 @@ def _tell(out: Output, result: BuildResult, path: str) -> None:
     if result.refusals:
         out.say()
         out.table(
-            "refused",
+            "refused, or for the author",
             ["code", "where", "why, and what to do"],
             [_row(finding) for finding in result.refusals],
         )
         out.say()
         out.say(
-            f"Refused: {len(result.refusals)} of these cannot be made into a safe patch; nothing was written."
+            f"Refused: {len(result.refusals)} of these cannot be made into a safe patch; nothing was written. "
+            "`pylivepatch explain CODE` says more."
         )
     elif result.patch is None:
         out.say(
@@ -127,8 +128,10 @@ def _tell(out: Output, result: BuildResult, path: str) -> None:
 
 def _row(finding: Finding) -> list[str]:
     what = finding.message
+    if finding.difference:
+        what += f"\nFirst difference: {finding.difference}"
     if finding.advice:
         what += f"\nWhat to do: {finding.advice}"
     where = f"{finding.module}:{finding.symbol}" if finding.symbol else finding.module or finding.file
     line = finding.new_line or finding.old_line
-    return [finding.code, f"{where}\n{finding.file}:{line}" if line else where, what]
+    return [f"{finding.code}\n{finding.verdict}", f"{where}\n{finding.file}:{line}" if line else where, what]

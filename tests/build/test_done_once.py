@@ -25,9 +25,9 @@ def result_of(tmp_path: Path, files: str | Files) -> BuildResult:
 
 
 def summary(result: BuildResult) -> list[str]:
-    marks = {("applied", True): "", ("applied", False): ".", ("refused", False): "!"}
+    marks = {"applied": "", "applied-with-note": ".", "needs-author": "!", "refused": "!"}
     every = (*result.changes, *result.refusals)
-    return sorted(f"{marks[one.verdict, one.carried]}{one.code} {one.symbol}" for one in every)
+    return sorted(f"{marks[one.verdict]}{one.code} {one.symbol}" for one in every)
 
 
 F = "def f(): return <1|2>\n"

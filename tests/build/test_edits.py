@@ -20,9 +20,9 @@ def build(tmp_path: Path, old: str, new: str) -> BuildResult:
 
 def summary(result: BuildResult) -> list[str]:
     """``code symbol`` of every finding, ``!`` before the refused ones, ``.`` before what is only told."""
-    marks = {("applied", True): "", ("applied", False): ".", ("refused", False): "!"}
+    marks = {"applied": "", "applied-with-note": ".", "needs-author": "!", "refused": "!"}
     return sorted(
-        f"{marks[finding.verdict, finding.carried]}{finding.code} {finding.symbol}"
+        f"{marks[finding.verdict]}{finding.code} {finding.symbol}"
         for finding in (*result.changes, *result.refusals)
     )
 

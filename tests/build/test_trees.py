@@ -100,7 +100,7 @@ def test_a_file_that_is_no_known_module_is_told(title: str, tmp_path: Path) -> N
     path, content, expected = FILES[title]
     result = compare(tmp_path, {"p/__init__.py": ""}, {path: content})
     found = [
-        f"{'!' if one.verdict == 'refused' else '.'}{one.code}" for one in (*result.changes, *result.refusals)
+        f"{'!' if one.stops else '.'}{one.code}" for one in (*result.changes, *result.refusals)
     ]
     assert found == [expected]
     assert (*result.changes, *result.refusals)[0].file == path

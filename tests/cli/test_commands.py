@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import pty
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -442,3 +443,38 @@ def test_output_that_nobody_reads_is_no_error_to_talk_about(shell: Shell) -> Non
         check=False,
     )
     assert "Traceback" not in done.stderr
+
+
+# --- explain ------------------------------------------------------------------------------------------------
+
+
+def test_explain_says_of_every_code_what_it_is_and_what_to_do(shell: Shell) -> None:
+    done = shell("explain", "plp255")
+    assert done.status == 0
+    assert done.out.startswith("PLP255: instances that exist lack it (needs-author)\n")
+    assert "docs/edits.md#plp255-instances-that-exist-lack-it" in done.out
+    row = shell("explain", "PLP120", "--json").json
+    assert (row["class"], row["title"]) == ("error", "TransitionTimeout")
+    assert row["meaning"]
+
+
+def test_explain_lists_every_code_that_is_printed_anywhere(shell: Shell) -> None:
+    listed = {row["code"] for row in shell("explain", "--json").json["codes"]}
+    package = Path(patchfile.__file__).parent
+    printed = {
+        code for path in package.rglob("*.py") for code in re.findall(r'"(PLP\d{3})"', path.read_text())
+    }
+    assert printed <= listed
+    assert narrow(shell("explain").out)
+
+
+def test_a_code_that_nobody_knows_is_a_mistake(shell: Shell) -> None:
+    assert shell("explain", "PLP999").status == 1
+
+
+def test_a_finding_that_needs_the_author_stops_the_build_with_2(shell: Shell) -> None:
+    (shell.new / "service.py").write_text(SERVICE + "\nprint('ready')\n")
+    done = shell("build", "--from", "old", "--to", "new", "-o", "fix.plp", "--json")
+    assert (done.status, done.json["outcome"]) == (2, "refused")
+    assert [one["class"] for one in done.json["refusals"]] == ["needs-author"]
+    assert not (shell.folder / "fix.plp").exists()
