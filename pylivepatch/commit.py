@@ -57,6 +57,8 @@ def set_attribute(owner: Any, name: str, value: Any) -> tuple[Callable[[], Any],
 
 def read_attribute(owner: Any, name: str) -> Callable[[], Any]:
     """A C callable that gives what ``name`` is bound to, or :data:`MISSING`."""
+    if name == "__bases__" and isinstance(owner, type):
+        return partial(type.__getattribute__, owner, name)
     if isinstance(owner, dict | type):
         return partial((vars(owner) if isinstance(owner, type) else owner).get, name, MISSING)
     return partial(getattr, owner, name, MISSING)

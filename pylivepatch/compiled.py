@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import inspect
 import json
 import marshal
 import os
@@ -32,7 +33,17 @@ from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.late import signature_key
 from pylivepatch.ftrace.trampoline import Path, Template, trampoline
 from pylivepatch.ftrace.verify import check
-from pylivepatch.patch import CodeRef, FunctionChange, ModulePatch, NewFunction, NewImport, Patch, ValueChange
+from pylivepatch.patch import (
+    CodeRef,
+    FunctionChange,
+    ModulePatch,
+    NewBases,
+    NewClass,
+    NewFunction,
+    NewImport,
+    Patch,
+    ValueChange,
+)
 from pylivepatch.patchfile import unmet
 
 _HEADER = b"pylivepatch compiled 1\n"
@@ -69,7 +80,7 @@ class Pair:
 class Item(NamedTuple):
     """One change of a module, ready to be loaded: ``kind`` and what its loader needs (see ``core``)."""
 
-    kind: str  # "function", "new", "value", "import"
+    kind: str  # "function", "new", "value", "import", "class", "bases"
     target: str
     payload: bytes  # marshalled
     optional: bool = False  # in a function or class that the old source defines under a condition only
@@ -265,9 +276,64 @@ def _compile_module(
             origin = _origin(change.statement, module)
             payload = change.name, statement, origin if origin in brought else None, _bound_before(change.name, module)
             items.append(Item("import", change.target, marshal.dumps(payload)))
+        elif isinstance(change, NewClass):
+            items.append(Item("class", change.target, dump_class(module, new, change.new, filename)))
+        elif isinstance(change, NewBases):
+            before, after = (_expression(text, filename, change.line) for text in (change.old, change.new))
+            items.append(Item("bases", change.target, marshal.dumps((change.owner, before, after))))
     conditional = _conditional(module.old_source)
     items = [item._replace(optional=item.target.partition(".")[0] in conditional) for item in items]
     return CompiledModule(module.name, filename, zlib.compress(module.new_source.encode()), tuple(items))
+
+
+def dump_class(module: ModulePatch, new: CodeType, ref: CodeRef, filename: str) -> bytes:
+    """A class statement of the new source: the code of its body, its parts, and trampolines of its functions."""
+    import dis
+
+    body = _find(new, ref, f"{module.name}:{ref.qualname}")
+    node = _class_statement(module.new_source, ref)
+    bases, decorators = (
+        [_expression(ast.unparse(part), filename, part.lineno) for part in parts]
+        for parts in (node.bases, node.decorator_list)
+    )
+    keywords = [(one.arg, _expression(ast.unparse(one.value), filename, one.value.lineno)) for one in node.keywords]
+    instructions = list(dis.get_instructions(body))
+    loads, stores = (
+        {str(one.argval) for one in instructions if one.opname == name} for name in ("LOAD_NAME", "STORE_NAME")
+    )
+    functions = [
+        (path, checked_trampoline(code_at(body, path), []).to_bytes()) for path in _functions_of_body(body)
+    ]
+    parts = node.name, body, bases, keywords, decorators, sorted(loads - stores), sorted(loads & stores)
+    return marshal.dumps((parts, functions))
+
+
+def _class_statement(source: str, ref: CodeRef) -> ast.ClassDef:
+    """The statement whose body's code ``ref`` names. Raises :class:`CompileError`."""
+    name = ref.qualname.rpartition(".")[2]
+    for node in ast.walk(_parsed(source)):
+        if isinstance(node, ast.ClassDef) and node.name == name and _first_line(node) == ref.line:
+            return node
+    raise CompileError(
+        f"the source has no class {ref}",
+        where=ref.qualname,
+        advice="the patch file's sources and its list of changes do not belong together; build it again",
+    )
+
+
+def _first_line(node: ast.ClassDef) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+
+
+def _functions_of_body(body: CodeType, at: Path = ()) -> Iterator[Path]:
+    """Where the methods of a class lie in its body's code, those of inner classes included."""
+    for index, const in enumerate(body.co_consts):
+        if not isinstance(const, CodeType):
+            continue
+        if not const.co_flags & inspect.CO_OPTIMIZED:
+            yield from _functions_of_body(const, (*at, index))
+        elif _is_function(const) and const.co_name not in _COMPREHENSIONS:
+            yield *at, index
 
 
 def _conditional(source: str) -> set[str]:

@@ -103,7 +103,36 @@ class NewImport:
         return self.name
 
 
-Change = FunctionChange | NewFunction | ValueChange | NewImport
+@dataclass(frozen=True, slots=True)
+class NewClass:
+    """A class of the new source that the old one does not have, at module level or in the body of an existing class.
+
+    Its statement is executed in the target while the patch is prepared; the name is bound at the switch. ``new`` names
+    the code of the class's body, as for a function.
+    """
+
+    new: CodeRef
+
+    @property
+    def target(self) -> str:
+        return self.new.qualname
+
+
+@dataclass(frozen=True, slots=True)
+class NewBases:
+    """The class ``owner`` gets other bases. ``old`` and ``new`` are source text of tuple displays of names."""
+
+    owner: str
+    line: int
+    old: str
+    new: str
+
+    @property
+    def target(self) -> str:
+        return f"{self.owner}.__bases__"
+
+
+Change = FunctionChange | NewFunction | ValueChange | NewImport | NewClass | NewBases
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from pylivepatch.patch import (
     CodeRef,
     FunctionChange,
     ModulePatch,
+    NewBases,
+    NewClass,
     NewFunction,
     NewImport,
     Patch,
@@ -523,6 +525,12 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
         case "import":
             name, line = fields.text("name"), fields.number("line")
             change = NewImport(name, line, fields.statement("statement", name))
+        case "new_class":
+            change = NewClass(fields.ref("new"))
+        case "bases":
+            owner, line = fields.text("owner"), fields.number("line")
+            old, new = (fields.whole_expression(side, ast.Tuple) for side in ("old", "new"))
+            change = NewBases(owner, line, old, new)
         case _:
             raise bad(f"{title}.kind: {kind!r} is no kind of change", "update pylivepatch")
     fields.done()
@@ -560,6 +568,10 @@ def _change_out(change: Change) -> Mapping[str, Any]:
             }
         case NewImport():
             return {"kind": "import", "name": change.name, "line": change.line, "statement": change.statement}
+        case NewClass():
+            return {"kind": "new_class", "new": _ref_out(change.new)}
+        case NewBases():
+            return {"kind": "bases", "owner": change.owner, "line": change.line, "old": change.old, "new": change.new}
 
 
 def _ref_out(ref: CodeRef) -> Mapping[str, Any]:

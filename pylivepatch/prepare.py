@@ -23,6 +23,7 @@ from typing import Any
 from pylivepatch.activeness.functions import unwrap, walk
 from pylivepatch.activeness.references import Version, version_of
 from pylivepatch.below import NOTHING, Below
+from pylivepatch.classes import check_bases, functions_of, make_class
 from pylivepatch.commit import read_attribute
 from pylivepatch.compiled import (
     CompiledModule,
@@ -110,7 +111,7 @@ def verify_module(
             locate(module, item.target, load_pair(item.payload)[0].old, below)
         elif item.kind == "value":
             _check_value(module, item, where, arriving, below)
-        elif item.kind == "new":
+        elif item.kind in ("new", "class", "bases"):
             _owner(module, item.target)
         time.sleep(0)
 
@@ -194,6 +195,34 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
     version = version_of(code)
     template = Template.from_bytes(template)
     part.added.append(Switch(where, version, version, template, template, [weakref.ref(function)]))
+
+
+def _load_class(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    parts, templates = marshal.loads(item.payload)
+    owner = _owner(module, item.target)
+    value = make_class(parts, vars(module), scratch, where)
+    if owner is None:
+        scratch[parts[0]] = value
+    _bind(part, vars(module) if owner is None else owner, parts[0], value, where)
+    body, made = parts[1], value if isinstance(value, type) else object
+    functions: dict[int, list[weakref.ref[FunctionType]]] = {}
+    for function in functions_of(made):
+        functions.setdefault(id(function.__code__), []).append(weakref.ref(function))
+    for path, data in templates:
+        version, template = version_of(code_at(body, path)), Template.from_bytes(data)
+        name = f"{module.__name__}:{version.code.co_qualname}"
+        part.added.append(Switch(name, version, version, template, template, functions.get(id(version.code), [])))
+
+
+def _load_bases(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    owner_name, before, after = marshal.loads(item.payload)
+    owner = _class_named(module, owner_name, where)
+    live = part.below.value(owner, "__bases__", owner.__bases__)
+    new = eval(after, vars(module), scratch)
+    before_it = [a for other in part.prepared.values() for a in other.attributes if a.name == "__bases__"]
+    others = {a.owner: a.new for a in before_it if a.owner is not owner}
+    check_bases(owner, live, eval(before, vars(module)), new, others, where)
+    part.attributes.append(Attribute(owner, "__bases__", live, new, where))
 
 
 def _check_value(module: ModuleType, item: Item, where: str, arriving: bool, below: Below) -> tuple[Any, Any, str]:
@@ -291,7 +320,14 @@ def _brought(part: Part, source: str, name: str, where: str) -> Any:
     )
 
 
-_LOADERS = {"function": _load_function, "new": _load_new, "value": _load_value, "import": _load_import}
+_LOADERS = {
+    "function": _load_function,
+    "new": _load_new,
+    "value": _load_value,
+    "import": _load_import,
+    "class": _load_class,
+    "bases": _load_bases,
+}
 _REBUILD = "build the patch against the version that this process runs"
 
 

@@ -66,6 +66,14 @@ INSTANCE_DEFAULT = _code(
     "PLP215", "applied", "a default for instances that exist",
     "The new __init__ sets an attribute to a literal: the class gets it, for instances made before the load.",
 )
+CLASS_ADDED = _code(
+    "PLP216", "applied", "a new class",
+    "The class statement runs while the patch is prepared, and its name is bound at the switch.",
+)
+BASES_CHANGED = _code(
+    "PLP217", "applied", "other bases",
+    "The class gets its new bases at the switch; its objects and subclasses follow.",
+)
 
 # Seen, told, and not carried, because nothing in a running process depends on them.
 TYPING_ONLY = _code(
@@ -168,9 +176,9 @@ AMBIGUOUS = _code(
 
 # Classes.
 CLASS_NEW = _code(
-    "PLP250", "refused", "a new class",
-    "Patches carry functions, values and imports.",
-    "Put what it does into functions, or leave this part to a restart.",
+    "PLP250", "refused", "a new class that does more",
+    "Executing the statement of the new class is not known to be free of side effects.",
+    "Leave that out of the class statement, or put what the class does into functions.",
 )
 CLASS_REMOVED = _code(
     "PLP251", "needs-author", "a removed class",
@@ -179,7 +187,8 @@ CLASS_REMOVED = _code(
 )
 CLASS_STATEMENT = _code(
     "PLP252", "refused", "the class statement changed",
-    "Bases, keywords, decorators or type parameters: the live class was made with the old ones.",
+    "Keywords, decorators, type parameters, or bases that cannot be exchanged: the live class was made with the old "
+    "ones.",
     "Leave the class statement as it was, and change the methods.",
 )
 CLASS_SHAPE = _code(

@@ -15,7 +15,7 @@ from pylivepatch.build.source import TOO_DEEP, Source, decode
 from pylivepatch.build.tree import File, is_text_only
 from pylivepatch.build.world import World
 from pylivepatch.errors import SourceError
-from pylivepatch.patch import Change, FunctionChange, ModulePatch, NewFunction
+from pylivepatch.patch import Change, FunctionChange, ModulePatch, NewClass, NewFunction
 
 
 def compare_trees(
@@ -101,7 +101,7 @@ def _sources(
 
 
 def _line(change: Change) -> int:
-    return change.new.line if isinstance(change, FunctionChange | NewFunction) else change.line
+    return change.new.line if isinstance(change, FunctionChange | NewFunction | NewClass) else change.line
 
 
 def _compare_files(old: Mapping[str, File], new: Mapping[str, File]) -> Report:

@@ -13,6 +13,7 @@ from pylivepatch.build.functions import compare_function, is_overload, new_funct
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
 from pylivepatch.build.instances import compare_instances
 from pylivepatch.build.names import Names, is_literal, is_shareable
+from pylivepatch.build.newclass import compare_bases, new_class
 from pylivepatch.build.registered import is_registered
 from pylivepatch.build.same import describe_difference, same_tree, show
 from pylivepatch.build.scope import Item, items_of
@@ -412,13 +413,7 @@ def _compare_classes(context: Context, old: list[Item], new: list[Item]) -> None
         if item.typing_only:
             context.report.note(codes.TYPING_ONLY, context.symbol(name), "only type checkers see this class")
         elif news:
-            context.report.refused(
-                codes.CLASS_NEW,
-                context.symbol(name),
-                "the class is new",
-                "put what it does into functions, or wait for a restart with this part",
-                new_line=item.line,
-            )
+            new_class(context, item)
         else:
             _removed_class(context, item)
 
@@ -461,7 +456,11 @@ def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> No
         ("type_params", "type parameters"),
     ):
         was, now = getattr(before, field, []), getattr(after, field, [])
-        if not same_tree(was, now):
+        if same_tree(was, now):
+            continue
+        if field == "bases":
+            compare_bases(context, old, new)
+        else:
             report.refused(
                 codes.CLASS_STATEMENT,
                 symbol,

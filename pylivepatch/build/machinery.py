@@ -22,7 +22,7 @@ _ONLY_AT_CREATION = frozenset({"__init_subclass__", "__set_name__", "__prepare__
 _AFTER_INIT = frozenset({"__post_init__", "__attrs_post_init__", "__attrs_pre_init__", "model_post_init"})
 _MEMBER_MAKERS = frozenset({"__new__", "__init__", "_generate_next_value_"})
 _CLASS_MAKERS = frozenset({"__new__", "__init__", "__prepare__"})
-_METACLASSES = frozenset({"type", "abc.ABCMeta", "enum.EnumMeta", "enum.EnumType"})
+METACLASSES = frozenset({"type", "abc.ABCMeta", "enum.EnumMeta", "enum.EnumType"})
 _ORDER = frozenset({"__lt__", "__le__", "__gt__", "__ge__"})
 _STDLIB_ABSTRACT = ("collections.abc.", "typing.", "contextlib.", "io.", "numbers.", "importlib.abc.")
 _ABSTRACT = frozenset(
@@ -158,7 +158,7 @@ def _needed_at_creation(context: Context, cls: Class, item: Item) -> tuple[str, 
 
 
 def _is_metaclass(context: Context, cls: Class) -> bool:
-    return any(name in _METACLASSES for name in context.world.old.classes.outside(cls))
+    return any(name in METACLASSES for name in context.world.old.classes.outside(cls))
 
 
 def _instances(context: Context, metaclass: Class) -> Iterator[Class]:
@@ -300,7 +300,7 @@ def _watchers(context: Context, cls: Class) -> Iterator[_Watcher]:
         home, name = _symbol(context, one, one.metaclass)
         metaclass = version.classes.all.get((home, name))
         if metaclass is None:
-            if name and not name.startswith("enum.") and name not in _METACLASSES:
+            if name and not name.startswith("enum.") and name not in METACLASSES:
                 yield _Watcher(f"the metaclass {name}")
             continue
         for kind in (metaclass, *version.classes.ancestors(metaclass)):

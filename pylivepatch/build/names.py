@@ -100,6 +100,10 @@ _NEW_OBJECT_CALLS = frozenset(
         "itertools.count",
     ]
 )
+_FIELD_CALLS = frozenset(
+    {"dataclasses.field", "attr.ib", "attr.attrib", "attr.field", "attrs.field", "attr.Factory", "attrs.Factory"}
+    | {"enum.auto", "property", "staticmethod", "classmethod"}
+)
 _PATTERN_METHODS = frozenset({"match", "search", "fullmatch", "sub", "subn", "split", "findall", "finditer"})
 
 
@@ -184,14 +188,20 @@ class Unsafe(Exception):
 
 
 def check_expression(
-    node: ast.expr, names: Names, *, hidden: Collection[str] = (), fresh: bool = False, class_name: str = ""
+    node: ast.expr,
+    names: Names,
+    *,
+    hidden: Collection[str] = (),
+    fresh: bool = False,
+    class_name: str = "",
+    in_class: bool = False,
 ) -> None:
     """Raise :class:`Unsafe` unless ``node`` can be evaluated in the module's namespace without side
     effects.
 
     ``hidden`` are names of the class body that the expression stands in: they mean something else there.
     ``fresh`` allows calls that make an object with an identity of its own. In a class, private names are
-    mangled.
+    mangled. ``in_class`` is for the body of a class that is made as a whole: fields, and functions without a name.
     """
 
     def check(node: ast.expr | None) -> None:
@@ -236,9 +246,13 @@ def check_expression(
                 if class_name and _is_private(node.attr):
                     raise Unsafe(f"{node.attr}, a private name in a class")
                 check(value)
+            case ast.Lambda(args=arguments) if in_class:
+                for default in (*arguments.defaults, *arguments.kw_defaults):
+                    check(default)
             case ast.Call():
                 target = names.dotted(node.func)
-                if target not in _PURE_CALLS and not (fresh and target in _NEW_OBJECT_CALLS):
+                allowed = target in _PURE_CALLS or (fresh and target in _NEW_OBJECT_CALLS)
+                if not allowed and not (in_class and target in _FIELD_CALLS):
                     raise Unsafe(f"the call {_text(node)}")
                 check(node.func)
                 for argument in node.args:

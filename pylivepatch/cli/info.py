@@ -6,13 +6,15 @@ from typing import Any
 
 from pylivepatch import patchfile
 from pylivepatch.cli.output import Output
-from pylivepatch.patch import Change, FunctionChange, NewFunction, NewImport, Patch, ValueChange
+from pylivepatch.patch import Change, FunctionChange, NewBases, NewClass, NewFunction, NewImport, Patch, ValueChange
 
 _KINDS: dict[type[Any], str] = {
     FunctionChange: "function",
     NewFunction: "new function",
     ValueChange: "value",
     NewImport: "new import",
+    NewClass: "new class",
+    NewBases: "bases",
 }
 
 
@@ -55,5 +57,5 @@ def kind(change: Change) -> str:
 
 
 def place(path: str, change: Change) -> str:
-    line = change.new.line if isinstance(change, FunctionChange | NewFunction) else change.line
+    line = change.new.line if isinstance(change, FunctionChange | NewFunction | NewClass) else change.line
     return f"{path}:{line}"

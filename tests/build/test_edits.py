@@ -198,7 +198,14 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     ),
     "a value becomes a function": ("f = 1\n", "def f(): return 1\n", ["!PLP238 f"]),
     # --- classes
-    "a new class": ("x = 1\n", "x = 1\nclass C: pass\n", ["!PLP250 C"]),
+    "a new class": ("x = 1\n", "x = 1\nclass C: pass\n", ["PLP216 C"]),
+    "a new class within one": ("class A:\n x = 1\n", "class A:\n x = 1\n class B: pass\n", ["PLP216 A.B"]),
+    "a new class under a condition": ("x = 1\n", "x = 1\nif x:\n class C: pass\n", ["!PLP235 C", "!PLP280 "]),
+    "other bases, of the module": (
+        "class A: pass\nclass B: pass\nclass C(A): pass\n",
+        "class A: pass\nclass B: pass\nclass C(B, A): pass\n",
+        ["PLP217 C"],
+    ),
     "a removed class": (CLASS, "", [".PLP222 C"]),
     "a removed class that is still named": (CLASS + "x = 1\n", "x = 1\ndef f(): return C\n", ["!PLP251 C", "PLP211 f"]),
     "a removed class within one": (

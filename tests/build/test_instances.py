@@ -44,7 +44,7 @@ TABLE: dict[str, tuple[str, list[str]]] = {
     "changed from outside": (new("self.b = 0") + "def f(c): c.b = 1\n", [*REFUSED, "PLP211 f"]),
     "set by another class on its own": (
         new("self.b = 0") + "class D:\n    def __init__(self): self.b = 3\n",
-        ["!PLP250 D", *DEFAULT],
+        ["PLP216 D", *DEFAULT],
     ),
     "nobody reads it": (new("self.b = []", "self.a"), ["PLP210 C.__init__"]),
     "read only where it may be missing": (

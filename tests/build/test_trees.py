@@ -135,7 +135,7 @@ def test_nothing_changed_is_raised_by_the_building_call(tmp_path: Path) -> None:
 
 
 def test_a_refusal_is_raised_with_everything_that_was_found(tmp_path: Path) -> None:
-    write(tmp_path, {"a/m.py": BEFORE, "b/m.py": AFTER + "class C: pass\nprint(1)\n"})
+    write(tmp_path, {"a/m.py": BEFORE, "b/m.py": AFTER + "class C(make()): pass\nprint(1)\n"})
     with pytest.raises(BuildRefused) as caught:
         build_patch(tmp_path / "a", tmp_path / "b", name="fix")
     assert sorted(finding.code for finding in caught.value.refusals) == ["PLP250", "PLP280"]

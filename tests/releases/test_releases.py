@@ -40,6 +40,7 @@ BUILT: dict[str, int] = {
     "django-4.2.16": 4,
     "django-5.1.8": 7,
     "mako-1.2.2": 2,
+    "zipp-3.19.1": 2,
 }
 """Pair → how many changes the patch carries."""
 
@@ -47,7 +48,6 @@ REFUSED: dict[str, set[str]] = {
     "werkzeug-2.2.3": {"PLP253", "PLP255", "PLP260"},
     "urllib3-2.0.6": {"PLP261"},
     "sqlparse-0.4.4": {"PLP231", "PLP255", "PLP263", "PLP282"},
-    "zipp-3.19.1": {"PLP250", "PLP252"},
     "mistune-2.0.3": {"PLP260"},
     "paramiko-3.4.0": {"PLP250", "PLP255", "PLP274"},
     "aiohttp-3.9.2": {"PLP253", "PLP255", "PLP263"},

@@ -1,0 +1,203 @@
+"""Classes in the target: new ones made aside, and the bases of live ones rehearsed before they are assigned.
+
+A class statement of the new source is carried out as the interpreter would (``types.new_class``), with two
+differences. The names that the same patch brings to the module are not in the module yet: they are *lent* to the body,
+in the namespace that it fills, and taken out again before the class is made of that. And nothing is bound. The methods
+have the module's own globals, so they find at the switch what everybody finds.
+
+Making a class is visible in one place, ``Base.__subclasses__()``. So only what keeps quiet otherwise is carried out: a
+metaclass or an ``__init_subclass__`` of somebody's own might do anything.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from contextlib import suppress
+from types import FunctionType
+from typing import Any
+
+from pylivepatch.activeness.functions import unwrap
+from pylivepatch.errors import DataMismatch, UnswappableShape
+
+_QUIET = frozenset({"builtins", "abc", "enum", "typing", "typing_extensions", "types"})
+"""Modules whose metaclasses and ``__init_subclass__`` do nothing but look at the class."""
+
+Space = dict[str, Any]
+Bases = dict[type, tuple[type, ...]]
+
+
+def make_class(payload: tuple[Any, ...], globals: Space, scratch: Space, where: str) -> Any:
+    """What the class statement gives, decorators included. Raises :class:`UnswappableShape`, and whatever the
+    statement raises.
+    """
+    name, body, bases, keywords, decorators, lent, kept = payload
+    written = tuple(eval(base, globals, scratch) for base in bases)
+    resolved = types.resolve_bases(written)
+    given = {key: eval(value, globals, scratch) for key, value in keywords}
+    check_quiet(resolved, types.prepare_class(name, resolved, given)[0], where)
+
+    def fill(space: Any) -> None:
+        loan = {key: scratch[key] for key in (*lent, *kept) if key in scratch}
+        dict.update(space, loan)  # not through the __setitem__ of an enum's namespace
+        exec(body, globals, space)
+        for key in lent:
+            if key in loan:
+                dict.pop(space, key)
+        if resolved is not written:
+            space.setdefault("__orig_bases__", written)
+
+    made: Any = types.new_class(name, resolved, given, fill)
+    for decorator in reversed(decorators):
+        made = eval(decorator, globals, scratch)(made)
+    return made
+
+
+def check_quiet(bases: tuple[Any, ...], metaclass: Any, where: str) -> None:
+    """Raise :class:`UnswappableShape` unless a class with these bases can be made without anybody's taking notice."""
+    noisy = [kind for kind in _mro_of(metaclass) if kind.__module__ not in _QUIET]
+    if noisy:
+        raise UnswappableShape(
+            f"the metaclass {noisy[0].__module__}.{noisy[0].__qualname__} would run while the patch is prepared, and "
+            "what it does is not known",
+            where=where,
+            advice="leave the class out of the patch, or restart the process with the new version",
+        )
+    for base in bases:
+        for kind in _mro_of(base):
+            if "__init_subclass__" in vars(kind) and kind is not object and kind.__module__ not in _QUIET:
+                raise UnswappableShape(
+                    f"the __init_subclass__ of {kind.__module__}.{kind.__qualname__} would run while the patch is "
+                    "prepared, and what it does is not known",
+                    where=where,
+                    advice="leave the class out of the patch, or restart the process with the new version",
+                )
+
+
+def functions_of(cls: type) -> Iterator[FunctionType]:
+    """The functions in a class's body, those of its inner classes included."""
+    for value in vars(cls).values():
+        if isinstance(value, type) and value.__qualname__.startswith(cls.__qualname__ + "."):
+            yield from functions_of(value)
+        else:
+            yield from unwrap(value)
+
+
+# --- bases --------------------------------------------------------------------------------------------------
+
+
+def check_bases(
+    cls: type, live: tuple[Any, ...], old: tuple[Any, ...], new: tuple[Any, ...], others: Bases, where: str
+) -> None:
+    """Make sure that ``cls`` can be given the bases ``new``.
+
+    ``live`` are those that it has; ``others`` are classes that the same switch gives other bases before. Raises
+    :class:`DataMismatch` where they are not ``old``, and :class:`UnswappableShape` for whatever CPython, a metaclass or
+    a subclass would object to. ``cls`` is not touched.
+    """
+    if live != old:
+        raise DataMismatch(
+            f"the bases are {_names(live)}, but the old source gives {_names(old)}",
+            where=where,
+            advice="something changed them at run time; set them back first, or build the patch without this class",
+        )
+    if not all(isinstance(base, type) for base in new):
+        raise UnswappableShape("one of the new bases is no class", where=where, advice="name classes only")
+    if any(cls in base.__mro__ for base in new):
+        raise UnswappableShape(
+            "one of the new bases derives from the class itself", where=where, advice="leave the bases as they were"
+        )
+    moved = [kind for kind in _all_of(new) + _all_of(live) if (kind in _all_of(new)) is not (kind in _all_of(live))]
+    check_quiet(live + new, object, where)
+    for kind in moved:
+        if hasattr(kind, "_abc_impl") and "_abc_impl" in vars(kind):
+            raise UnswappableShape(
+                f"{kind.__qualname__} is an abstract base class, which remembers who derives from it",
+                where=where,
+                advice="use a plain class as the new base",
+            )
+    for base in new:
+        if not issubclass(type(cls), type(base)):
+            raise UnswappableShape(
+                f"the class would need the metaclass of {base.__qualname__}, {type(base).__qualname__}",
+                where=where,
+                advice="use bases with the metaclass that the class has",
+            )
+    _check_orders(cls, {**others, cls: new}, where)
+    _try_layout(cls, live, new, where)
+
+
+def _check_orders(cls: type, bases: Bases, where: str) -> None:
+    """The method resolution order of the class and of all below it."""
+    orders: dict[type, list[type]] = {}
+    queue: list[type] = [cls]
+    for kind in queue:  # grows as it goes
+        if type(kind).mro is not type.mro:
+            raise UnswappableShape(
+                f"the metaclass of {kind.__qualname__} has an mro() of its own, which would run in the switch",
+                where=where,
+                advice="leave the bases as they were, or restart the process with the new version",
+            )
+        children: list[type] = type.__subclasses__(kind)
+        queue += [child for child in children if child not in queue]
+    for kind in queue:
+        _order(kind, bases, orders, where)
+
+
+def _order(kind: type, bases: Bases, known: dict[type, list[type]], where: str) -> list[type]:
+    """C3, with other bases for some classes."""
+    if kind in known:
+        return known[kind]
+    mine = bases.get(kind, kind.__bases__)
+    rows = [list(_order(base, bases, known, where)) for base in mine] + [list(mine)]
+    found = [kind]
+    while any(rows):
+        rows = [row for row in rows if row]
+        head = next((row[0] for row in rows if not any(row[0] in other[1:] for other in rows)), None)
+        if head is None:
+            raise UnswappableShape(
+                f"the bases have no consistent order for {kind.__qualname__}",
+                where=where,
+                advice="order the bases as the classes below it need them",
+            )
+        found.append(head)
+        rows = [row[1:] if row[0] is head else row for row in rows]
+    known[kind] = found
+    return found
+
+
+class _Retired:
+    """Where classes go that were only made to try something: out of the ``__subclasses__`` of everybody else."""
+
+
+def retire(cls: type) -> None:
+    """Take a class that nobody else has out of its bases' ``__subclasses__``, as far as CPython can."""
+    with suppress(TypeError):
+        type.__setattr__(cls, "__bases__", (_Retired,))
+
+
+def _try_layout(cls: type, live: tuple[type, ...], new: tuple[type, ...], where: str) -> None:
+    """CPython compares the memory layouts of the bases. It is asked with a class that is like ``cls``."""
+    probe = type.__new__(type(cls), "probe", live, {"__module__": __name__})
+    try:
+        type.__setattr__(probe, "__bases__", new)
+    except TypeError as error:
+        raise UnswappableShape(
+            f"CPython cannot give the class these bases: {error}",
+            where=where,
+            advice="a class whose only base is object keeps it; use composition, or restart the process",
+        ) from None
+    finally:
+        retire(probe)
+
+
+def _mro_of(kind: Any) -> tuple[Any, ...]:
+    return kind.__mro__ if isinstance(kind, type) else ()
+
+
+def _all_of(bases: tuple[Any, ...]) -> list[type]:
+    return list(dict.fromkeys(kind for base in bases for kind in _mro_of(base)))
+
+
+def _names(bases: tuple[Any, ...]) -> str:
+    return f"({', '.join(getattr(base, '__qualname__', repr(base)) for base in bases)})"
