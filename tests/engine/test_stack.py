@@ -189,7 +189,7 @@ def test_a_module_that_fails_to_import_fails_as_ever(sources: Any) -> None:
     assert applied.waiting == (name,)
 
 
-def test_status_may_be_asked_at_any_moment(sources: Any, counted: None) -> None:
+def test_status_may_be_asked_at_any_moment(counted: None, frequent_switches: None) -> None:
     """From another thread, as the agent does: the books must not be mixed up by it."""
     stop, problems = threading.Event(), []
 
