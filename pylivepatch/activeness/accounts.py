@@ -170,7 +170,9 @@ class Accounts:
             if self.active():
                 self._finished |= {id(thing): thing for thing in finished_in(self._modules, wanted)}
             if self.active():
-                kept = finished_frames([*being_handled(), *exceptions_in(self._modules)], wanted)
+                # Those on the books keep the frames that called them, which may have come to their end since.
+                roots = [*being_handled(), *exceptions_in(self._modules), *self._finished.values()]
+                kept = finished_frames(roots, wanted)
                 self._finished |= {id(frame): frame for frame in kept}
             if self.active():
                 probe = self.probe()

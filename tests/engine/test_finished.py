@@ -108,6 +108,37 @@ def test_an_exception_that_a_thread_handles_meanwhile_holds_nothing() -> None:
         thread.join(20)
 
 
+def test_who_called_a_finished_frame_that_is_kept_on_the_books_holds_nothing_after_its_own_end() -> None:
+    """The books keep the frame, and with it those that called it, while the exception that led to it is gone."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def handling() -> str:
+        try:
+            failing()
+        except ValueError:
+            inside.set()
+            leave.wait(20)
+        return "old"
+
+    def handling_anew() -> str:
+        return "new"
+
+    thread = threading.Thread(target=handling)
+    thread.start()
+    unsubscribe = pylivepatch.subscribe(lambda event: leave.set() if event.kind == "holders" else None)
+    try:
+        assert inside.wait(20)
+        patch = Patch("p").replace(failing, failing_anew).replace(handling, handling_anew)
+        applied = pylivepatch.load(patch, timeout=10)
+        assert leave.is_set()
+        assert handling() == "new"
+        applied.unload(timeout=10)
+    finally:
+        unsubscribe()
+        leave.set()
+        thread.join(20)
+
+
 def test_what_only_a_cycle_keeps_is_found_in_the_heap() -> None:
     def cycle() -> None:
         error = caught()
