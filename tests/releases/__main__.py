@@ -1,32 +1,68 @@
-"""``python -m tests.releases``: the table of ``docs/edits.md``, by what the builder says now."""
+"""``python -m tests.releases [PAIR…]``: the tables of ``docs/releases.md``, by what builder and engine do now.
+
+Every pair of releases, or those whose name (``flask``, ``jinja2-3.1.6``) is given: the patch is built, loaded into a
+process of the old release that is in use, compared with a process of the new one, unloaded, and compared with before.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import argparse
+import json
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
 
-from pylivepatch.errors import ReleaseError
-from tests.releases.pairs import pairs, result
+from tests.releases.pairs import TABLES, pairs
+from tests.releases.trial import Outcome, try_pair
+
+HEAD = ("releases", "edits", "result", "after load", "after unload", "hole", "seconds")
 
 
-def main() -> None:
-    print("| releases | result | why |")
-    print("|---|---|---|")
-    for pair in pairs():
-        try:
-            found = result(pair)
-        except ReleaseError as error:
-            print(f"| {pair} | not to be had | {error.code}: no wheel for this Python? |")
-            continue
-        if found.patch is not None:
-            kinds = Counter(finding.code for finding in found.changes if finding.carried)
-            counts = ", ".join(f"{code} × {count}" for code, count in sorted(kinds.items()))
-            print(f"| {pair} | built | {counts} |")
-        else:
-            why = "; ".join(
-                dict.fromkeys(f"{finding.code} `{finding.module}:{finding.symbol}`" for finding in found.refusals)
-            )
-            print(f"| {pair} | refused | {why} |")
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.releases", description="Try pairs of real releases.")
+    parser.add_argument("pair", nargs="*", help="a distribution, or distribution-newversion; all where none is given")
+    parser.add_argument("--json", action="store_true", help="one object a line, with all that was found")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="pairs at a time (default: the cores)")
+    chosen = parser.parse_args()
+    names = set(chosen.pair)
+    wanted = {table: [p for p in pairs(table) if not names or names & {p.dist, p.key}] for table in TABLES}
+    if not any(wanted.values()):
+        parser.error("there is no such pair")
+    failed = False
+    with ProcessPoolExecutor(chosen.jobs) as pool:
+        tried = {table: pool.map(try_pair, those) for table, those in wanted.items()}
+        for table, outcomes in tried.items():
+            if not chosen.json and wanted[table]:
+                print(f"\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
+            for outcome in outcomes:
+                failed |= outcome.wrong
+                print(json.dumps(outcome.as_dict()) if chosen.json else _row(outcome), flush=True)
+    return 1 if failed else 0
+
+
+def _row(outcome: Outcome) -> str:
+    edits = "; ".join(f"{verdict}: {_counts(codes)}" for verdict, codes in outcome.edits.items())
+    said = outcome.result
+    if outcome.refused:
+        few = outcome.refused if len(outcome.refused) < 6 else []
+        said += f": {'; '.join(few) or f'{len(outcome.refused)} differences'}"
+    if outcome.trouble:
+        said += f"; {outcome.trouble.strip().splitlines()[-1]}"
+    words = {True: "open", False: "closed", None: ""}
+    hole = ", ".join(filter(None, map(words.__getitem__, outcome.answers)))
+    cells = outcome.pair, edits, said, _equal(outcome.differs_after_load), _equal(outcome.differs_after_unload), hole
+    return f"| {' | '.join(cells)} | {outcome.seconds:.1f} |"
+
+
+def _counts(codes: dict[str, int]) -> str:
+    return ", ".join(code if count == 1 else f"{code} × {count}" for code, count in codes.items())
+
+
+def _equal(differs: list[str] | None) -> str:
+    if differs is None:
+        return ""
+    return f"differs: {', '.join(differs)}" if differs else "equal"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,8 +11,10 @@ import functools
 import io
 import logging
 import os
+import signal
 import socket
 import tempfile
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -226,6 +228,31 @@ def django_4_2_16() -> bool:
     return _raises(send, "ModuleNotFoundError")
 
 
+def zipp_3_19_1() -> bool:
+    """A name in an archive makes the search for its parents go on for ever."""
+    from zipp import Path
+
+    def archive() -> zipfile.ZipFile:
+        file = zipfile.ZipFile(io.BytesIO(), "w")
+        file.writestr("//name", "")
+        return file
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
+    endless = []
+    previous = signal.signal(signal.SIGALRM, give_up)
+    try:
+        for path in (_keep("path", lambda: Path(archive())), Path(archive())):
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            endless.append(_raises(lambda path=path: list(path.iterdir()), "TimeoutError"))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert len(set(endless)) == 1, endless
+    return endless[0]
+
+
 BEHAVIOURS: dict[str, Callable[[], bool]] = {
     "werkzeug-3.0.6": werkzeug_3_0_6,
     "jinja2-3.1.3": jinja2_3_1_3,
@@ -239,6 +266,7 @@ BEHAVIOURS: dict[str, Callable[[], bool]] = {
     "python-multipart-0.0.18": python_multipart_0_0_18,
     "waitress-3.0.1": waitress_3_0_1,
     "pyjwt-2.4.0": pyjwt_2_4_0,
+    "zipp-3.19.1": zipp_3_19_1,
     "django-4.2.16": django_4_2_16,
     "django-5.1.8": django_5_1_8,
 }

@@ -1,5 +1,4 @@
-"""What a process runs, module by module: to compare a patched one with a fresh one of the new release.
-"""
+"""What a process runs, module by module: to compare a patched one with a fresh one of the new release."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ def portrait(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         module = sys.modules.get(name)
         if isinstance(module, ModuleType):
-            for key, value in vars(module).items():
+            for key, value in list(vars(module).items()):
                 if not key.startswith("__") or key == "__all__":
                     _look(found, f"{name}:{key}", value, name)
     return found
@@ -46,7 +45,7 @@ def _look(found: dict[str, str], key: str, value: Any, home: str) -> None:
     if _is(value, type):
         found[key] = f"class {value.__module__}.{value.__qualname__}"
         if value.__module__ == home and found[key].endswith(key.rpartition(":")[2]):
-            for name, inner in vars(value).items():
+            for name, inner in list(vars(value).items()):
                 if name not in ("__dict__", "__weakref__", "__doc__", "__static_attributes__", "__firstlineno__"):
                     _look(found, f"{key}.{name}", inner, home)
         return
@@ -96,4 +95,3 @@ def _text(value: Any) -> str:
         return f"{{{', '.join(sorted(map(_text, value)))}}}"
     # A lazy text of Django's would ask for settings.
     return repr(value) if _is(value, *_PLAIN) or type(value) in (list, dict) else f"a {type(value).__qualname__}"
-
