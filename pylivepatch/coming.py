@@ -1,0 +1,80 @@
+"""Modules of a patch that are imported after it was loaded, or while (``klp_module_coming``)."""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from functools import partial
+from types import ModuleType
+
+from pylivepatch import arrivals, events, journal
+from pylivepatch.errors import LivePatchError
+from pylivepatch.journal import Undertaking
+from pylivepatch.prepare import prepare_module, verify_module
+from pylivepatch.stack import Entry, stack
+from pylivepatch.switching import check_each_once, run, to_load
+from pylivepatch.way import Way
+
+_ARRIVAL_TIMEOUT = 5.0  # for a module that is imported after its patch was loaded; seconds
+
+
+def arrived(entry: Entry, module: ModuleType) -> None:
+    """A module of the patch was executed, and its importer has not got it yet.
+
+    Where the patch is applied its part is switched now. Where the patch is being loaded, the load starts again and
+    takes the module in; the importer waits until it is known which. It never waits for another patch's transition.
+    Raises :class:`ImportError` where the part cannot be applied, as the kernel refuses such a module: otherwise old and
+    new functions of one patch would run together.
+    """
+    if entry not in stack:
+        entry._restart = True
+        loading = journal.under_way()
+        if loading is not None and loading.transition is not None:
+            loading.transition.ask("restart")
+        if loading is not None and loading.thread == threading.get_ident():
+            return  # the load itself imported it, and looks again
+        until = time.monotonic() + _ARRIVAL_TIMEOUT
+        while entry._restart and time.monotonic() < until:
+            time.sleep(0.001)
+    if entry in stack:
+        work = partial(_apply_arrival, entry, module)
+        what = f"arrival of {module.__name__}"
+        journal.perform(what, work, queue=journal.ARRIVALS, patience=_ARRIVAL_TIMEOUT)
+
+
+def _apply_arrival(entry: Entry, module: ModuleType, undertaking: Undertaking) -> None:
+    name = module.__name__
+    compiled = entry._waiting.get(name)
+    if compiled is None:
+        return
+    try:
+        if _source_of(module) == zlib.decompress(compiled.source).decode():
+            entry.report.setdefault("arrived_new", []).append(name)  # the file on disk is the new version
+        else:
+            verify_module(compiled, module, arriving=True)
+            part = prepare_module(compiled, module, arriving=True)
+            check_each_once([part])
+            run(undertaking, entry, to_load([part]), Way(_ARRIVAL_TIMEOUT))
+            entry._parts.append(part)
+            entry.report.setdefault("arrived", []).append(name)
+        entry._waiting.pop(name, None)
+        entry.failed.pop(name, None)
+    except LivePatchError as error:
+        entry.failed[name] = str(error)
+        events.log.error("%s could not be applied to %s: %s", entry.name, name, error)
+        events.publish("failed", entry.name, module=name, error=error.as_dict())
+        arrivals.expect([name], entry, partial(arrived, entry))  # the next try to import it
+        raise ImportError(
+            f"the live patch {entry.name!r} cannot be applied to this module, which is therefore refused: {error}",
+            name=name,
+        ) from error
+
+
+def _source_of(module: ModuleType) -> str | None:
+    """The source that the module was made from, as far as its loader tells."""
+    get_source = getattr(getattr(module, "__loader__", None), "get_source", None)
+    try:
+        return get_source(module.__name__) if get_source is not None else None
+    except (ImportError, OSError, UnicodeError):
+        return None

@@ -1,0 +1,245 @@
+"""The groups of a patch: sets of its changes that do not reach each other, which an incremental load switches apart.
+
+A *unit* is what is never divided: a function, a class with all its methods and attributes, a module's variable or
+import; named by its module and its outermost name. Two units are in one group where
+
+* one may reach the other, in the old or the new version (``callgraph.py``), directly or through what does not change;
+* one begins or ceases to set an attribute or key that the other mentions;
+* one of them may reach anything: names that are computed, code whose source is not to be had;
+* what operators may call (``__eq__``, ``__getattr__``, ``__enter__`` …) leads to one of them: nobody mentions it, so it
+  counts as called by every unit.
+
+What leads through modules that are not part of the patch only the process can tell: a group says which modules it calls
+(``sees``), and the process joins those that such a module leads to (``incremental.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pylivepatch.callgraph import ANYTHING, CallGraph, definition_node
+from pylivepatch.patch import FunctionChange, NewFunction, Patch
+
+Key = tuple[str, str]
+"""A unit: its module, and the outermost name in it."""
+
+_NOT_OPERATORS = {"__init__", "__new__", "__post_init__", "__all__", "__slots__", "__match_args__", "__main__"}
+_NOT_OPERATORS |= {"__name__", "__file__", "__path__", "__doc__", "__module__", "__qualname__", "__annotations__"}
+_NOT_OPERATORS |= {"__version__", "__author__", "__debug__", "__spec__", "__loader__", "__package__", "__future__"}
+
+
+class Source(NamedTuple):
+    """One version of a module: its text, or the file to read it from.
+
+    ``package``: it is an ``__init__.py``. ``new``: it is the version after the switch.
+    """
+
+    module: str
+    package: bool = False
+    new: bool = False
+    text: str | None = None
+    file: str = ""
+
+    def read(self) -> str:
+        """:raises OSError, ValueError: the file cannot be read"""
+        return self.text if self.text is not None else Path(self.file).read_bytes().decode()
+
+
+class Unit(NamedTuple):
+    """``starts``: the definitions that are its own, old and new. ``names``: whoever mentions one of these reaches it.
+
+    ``mentions``: names that it is known to mention beside what its definitions do.
+    """
+
+    key: Key
+    starts: tuple[str, ...]
+    names: tuple[str, ...]
+    mentions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Units that switch together. ``sees``: the modules outside the patch that they may call into."""
+
+    units: tuple[Key, ...]
+    sees: tuple[str, ...] = ()
+
+
+def root(target: str) -> str:
+    """The outermost name of a dotted one: the unit that it belongs to."""
+    return target.partition(".")[0]
+
+
+def of_patch(patch: Patch) -> tuple[Group, ...]:
+    """The groups of a patch that was built from sources."""
+    return find(_sources(patch), _units(patch))
+
+
+def find(sources: Iterable[Source], units: Sequence[Unit]) -> tuple[Group, ...]:
+    """The groups of ``units``: each unit is in one of them. Where a source cannot be read there is one group."""
+    graph, old, new = CallGraph(), CallGraph(), CallGraph()
+    modules, readable = set(), True
+    for source in sources:
+        modules.add(source.module)
+        try:
+            for one in (graph, new if source.new else old):
+                one.read(source.module, source.read(), package=source.package)
+        except (OSError, SyntaxError, ValueError, RecursionError):
+            readable = False
+    reached = _reached(graph, units, readable)
+    joined = _Joined(unit.key for unit in units)
+    owners: dict[str, list[Key]] = {}
+    for unit in units:
+        for name in unit.names:
+            owners.setdefault(name, []).append(unit.key)
+    for unit in units:
+        for name in reached[unit.key].intersection(owners):
+            for key in owners[name]:
+                joined.join(unit.key, key)
+        differ = {name for start in unit.starts for name in old.sets(start) ^ new.sets(start)}
+        for key, names in reached.items() if differ else ():
+            if not names.isdisjoint(differ):
+                joined.join(unit.key, key)
+    return tuple(Group(keys, tuple(sorted(_modules(keys, reached) - modules))) for keys in joined.sets())
+
+
+def _reached(graph: CallGraph, units: Sequence[Unit], readable: bool) -> dict[Key, set[str]]:
+    """What each unit may reach."""
+    graph.lead(ANYTHING, [name for unit in units for name in unit.names])
+    operators = [n for n in graph.edges if n[:2] == "__" == n[-2:] and n.isidentifier() and n not in _NOT_OPERATORS]
+    found = {}
+    for unit in units:
+        known = readable and all(start in graph.edges for start in unit.starts)
+        starts = [*unit.starts, *unit.mentions, *operators, *([] if known else [ANYTHING])]
+        found[unit.key] = graph.reached(starts)
+    return found
+
+
+def _modules(keys: Iterable[Key], reached: Mapping[Key, set[str]]) -> set[str]:
+    found = {name.removeprefix("import ") for key in keys for name in reached[key] if name.startswith("import ")}
+    return {name for name in found if root(name) not in sys.stdlib_module_names}
+
+
+class _Joined:
+    """Disjoint sets that are joined one by one."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._of: dict[Key, list[Key]] = {key: [key] for key in keys}
+
+    def join(self, one: Key, other: Key) -> None:
+        if self._of[one] is not self._of[other]:
+            gone = self._of[other]
+            self._of[one] += gone
+            for key in gone:
+                self._of[key] = self._of[one]
+
+    def sets(self) -> list[tuple[Key, ...]]:
+        return [tuple(keys) for keys in {id(keys): keys for keys in self._of.values()}.values()]
+
+
+def _sources(patch: Patch) -> list[Source]:
+    found = []
+    for module in patch.modules:
+        package = module.path.endswith("__init__.py")
+        found.append(Source(module.name, package, False, module.old_source))
+        found.append(Source(module.name, package, True, module.new_source))
+    return found
+
+
+def _units(patch: Patch) -> list[Unit]:
+    units: dict[Key, Unit] = {}
+    for module, change in patch.changes():
+        key = module.name, root(change.target)
+        starts = [definition_node(module.name, key[1])]
+        if not isinstance(change, FunctionChange | NewFunction) and "." not in change.target:
+            starts = [key[1]]  # a variable or an import
+        names = [*starts, *_called(module.name, change.target)]
+        units[key] = _merged(units.get(key), Unit(key, tuple(starts), tuple(names)))
+    return list(units.values())
+
+
+def _called(module: str, target: str) -> list[str]:
+    """By what names ``target`` is reached."""
+    parts = target.split(".")
+    return [*parts, *(definition_node(module, ".".join(parts[: n + 1])) for n in range(len(parts)))]
+
+
+def _merged(one: Unit | None, other: Unit) -> Unit:
+    if one is None:
+        return other
+    return Unit(one.key, *((*a, *b) for a, b in zip(one[1:], other[1:], strict=True)))
+
+
+# --- pairs of live functions --------------------------------------------------------------------------------
+
+
+class Described(NamedTuple):
+    """One function of a pair: where it stands, and the names that its code mentions."""
+
+    module: str
+    qualname: str
+    file: str
+    mentions: tuple[str, ...]
+
+
+def _unit_of_pair(old: Described, new: Described) -> Unit:
+    """The unit of a pair made by hand."""
+    in_function = "<locals>" in old.qualname
+    key = old.module, old.qualname if in_function else root(old.qualname)
+    called = [part for part in old.qualname.split(".") if part != "<locals>"][-1 if in_function else 0 :]
+    starts = (definition_node(*key), definition_node(new.module, new.qualname))
+    names = (*starts, *called, definition_node(old.module, old.qualname))
+    return Unit(key, starts, names, (*old.mentions, *new.mentions))
+
+
+def with_pairs(
+    patch: Patch, pairs: Iterable[tuple[Described, Described]]
+) -> tuple[list[Source], list[Unit]]:
+    """The sources and units of a patch and of pairs made by hand: what :func:`find` wants."""
+    sources = {(source.module, source.new): source for source in _sources(patch)}
+    units = {unit.key: unit for unit in _units(patch)}
+    for old, new in pairs:
+        unit = _unit_of_pair(old, new)
+        units[unit.key] = _merged(units.get(unit.key), unit)
+        for one in (old, new):
+            package = one.file.endswith("__init__.py")
+            sources.setdefault((one.module, False), Source(one.module, package, file=one.file))
+    return list(sources.values()), list(units.values())
+
+
+def find_with(executable: str, sources: Sequence[Source], units: Sequence[Unit]) -> tuple[Group, ...]:
+    """:func:`find` in a helper process: reading source text takes longer than a patched process may stand.
+
+    Where the helper fails there is one group.
+    """
+    home = str(Path(__file__).resolve().parent.parent)
+    code = f"import sys; sys.path.insert(0, {home!r}); from pylivepatch.groups import main; main()"
+    command = [executable, "-I", "-X", "utf8", "-c", code]
+    asked = json.dumps([sources, units]).encode()
+    try:
+        done = subprocess.run(command, input=asked, capture_output=True, timeout=60, check=True)
+        return from_json(json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return (Group(tuple(unit.key for unit in units)),)
+
+
+def main() -> None:
+    """The helper: sources and units from standard input, the groups to standard output."""
+    sources, units = json.load(sys.stdin)
+    units = [Unit((key[0], key[1]), *map(tuple, names)) for key, *names in units]
+    json.dump(to_json(find([Source(*one) for one in sources], units)), sys.stdout)
+
+
+def to_json(groups: Iterable[Group]) -> list[Any]:
+    return [[group.units, group.sees] for group in groups]
+
+
+def from_json(data: Iterable[Any]) -> tuple[Group, ...]:
+    """Read back what :func:`to_json` gave."""
+    return tuple(Group(tuple((str(m), str(n)) for m, n in units), tuple(map(str, sees))) for units, sees in data)
