@@ -27,7 +27,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from pylivepatch import errors
+from pylivepatch import errors, groups
 from pylivepatch.errors import CompileError, LivePatchError, WrongPython
 from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.late import signature_key
@@ -110,14 +110,16 @@ class CompiledPatch:
     magic: bytes
     optimize: int
     modules: tuple[CompiledModule, ...]
+    groups: tuple[groups.Group, ...] = ()
 
     def __post_init__(self) -> None:
         shared: WeakValueDictionary[str, Any] = WeakValueDictionary()
         object.__setattr__(self, "modules", tuple(replace(module, prepared=shared) for module in self.modules))
 
     def to_bytes(self) -> bytes:
-        head = {"name": self.name, "description": self.description}
+        head: dict[str, Any] = {"name": self.name, "description": self.description}
         head |= {"magic": self.magic.hex(), "optimize": str(self.optimize)}
+        head |= {"groups": groups.to_json(self.groups)}
         body = [(m.name, m.filename, m.source, [tuple(item) for item in m.items]) for m in self.modules]
         return _HEADER + json.dumps(head).encode() + b"\n" + marshal.dumps(body)
 
@@ -135,7 +137,8 @@ class CompiledPatch:
                 CompiledModule(name, filename, source, tuple(Item(*item) for item in items))
                 for name, filename, source, items in marshal.loads(body)
             )
-            return cls(str(head["name"]), str(head["description"]), magic, optimize, modules)
+            apart = groups.from_json(head.get("groups", ()))
+            return cls(str(head["name"]), str(head["description"]), magic, optimize, modules, apart)
         except (ValueError, TypeError, KeyError, EOFError) as error:
             raise CompileError(
                 f"this is not a compiled patch: {error}", advice="send what `pylivepatch load` makes of a patch file"
@@ -192,7 +195,8 @@ def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch
         if not isinstance(change, FunctionChange)
     }
     modules = tuple(_compile_module(patch.name, module, level, brought) for module in patch.modules)
-    return CompiledPatch(patch.name, patch.description, importlib.util.MAGIC_NUMBER, level, modules)
+    magic = importlib.util.MAGIC_NUMBER
+    return CompiledPatch(patch.name, patch.description, magic, level, modules, groups.of_patch(patch))
 
 
 def compile_with(executable: str, path: str | os.PathLike[str], *, optimize: int) -> bytes:

@@ -140,7 +140,11 @@ class _Joined:
                 self._of[key] = self._of[one]
 
     def sets(self) -> list[tuple[Key, ...]]:
-        return [tuple(keys) for keys in {id(keys): keys for keys in self._of.values()}.values()]
+        """Each in the order in which the keys were given."""
+        found: dict[int, list[Key]] = {}
+        for key, keys in self._of.items():
+            found.setdefault(id(keys), []).append(key)
+        return [tuple(keys) for keys in found.values()]
 
 
 def _sources(patch: Patch) -> list[Source]:
