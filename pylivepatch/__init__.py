@@ -18,7 +18,10 @@ from pylivepatch.patch import Patch
 from pylivepatch.taints import Taint, taints
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pylivepatch import agent as agent
+    from pylivepatch.verification import Report
 
 __version__ = "0.1.0"
 
@@ -34,6 +37,39 @@ def build_patch(
     from pylivepatch import build  # the builder stays out of processes that only load
 
     return build.build_patch(old, new, name=name, description=description)
+
+
+def verify(
+    patch: Patch | str | os.PathLike[str] | None = None,
+    *,
+    pid: int | None = None,
+    version: str | None = None,
+    packages: Sequence[str] | None = None,
+) -> Report:
+    """Compare this process, or the one with an agent that ``pid`` names, with a fresh import in a child.
+
+    Without ``patch`` (a :class:`Patch` built from source, or the path of a patch file) it is compared with the sources
+    on disk; ``packages`` limits that to some top-level packages. With it the process must run the patch's new version
+    where a patch of that name is applied, else its old one; ``version`` says ``"new"`` or ``"old"`` instead. What the
+    report tells apart, and what cannot be compared, is in ``docs/verify.md``.
+
+    Raises :class:`pylivepatch.errors.VerifyError` where no child can be run, :class:`pylivepatch.errors.TargetBusy`
+    while a patch is being loaded or unloaded, and what :class:`pylivepatch.agent.client.Client` raises.
+    """
+    from pylivepatch import live, patchfile, verification  # what only this needs
+
+    if patch is not None and not isinstance(patch, Patch):
+        patch = patchfile.read(patch)
+    names = [] if patch is None else [module.name for module in patch.modules]
+    if patch is not None:
+        packages = sorted({name.partition(".")[0] for name in names})
+    if pid is None:
+        seen = verification.Live.of(live.portrait(names, packages))
+    else:
+        from pylivepatch.agent.client import Client
+
+        seen = Client(pid).portrait(names, packages)
+    return verification.check(seen, patch, version)
 
 
 __all__ = [
@@ -55,6 +91,7 @@ __all__ = [
     "subscribe",
     "taints",
     "unload",
+    "verify",
 ]
 
 

@@ -277,3 +277,9 @@ class CompileError(LivePatchError):
     """The patch could not be compiled for the target's Python."""
 
     code = "PLP402"
+
+
+class VerifyError(LivePatchError):
+    """A process could not be compared with a fresh import: no child could be run, or nothing was there to compare."""
+
+    code = "PLP403"

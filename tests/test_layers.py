@@ -42,9 +42,12 @@ ALLOWED = {
     "coming": {"stack", "switching", "arrivals", "journal", "way", "prepare", "errors", "events"},
     "core": {"callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
     | {"stack", "switching", "coming", "below", "cumulative", "way", "removable", "patchfile", "patch", "errors"},
+    "portrait": set(),
+    "live": {"portrait", "core", "prepare", "errors"},
+    "verification": {"portrait", "patch", "errors"},
     "build": {"patch", "patchfile", "errors"},
-    "agent": {"core", "way", "taints", "compiled", "patchfile", "patch", "errors", "events"},
-    "cli": {"agent", "way", "build", "patchfile", "patch", "errors"},
+    "agent": {"core", "live", "verification", "way", "taints", "compiled", "patchfile", "patch", "errors", "events"},
+    "cli": {"agent", "verification", "way", "build", "patchfile", "patch", "errors"},
 }
 
 

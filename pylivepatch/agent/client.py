@@ -14,9 +14,9 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from pylivepatch import errors
@@ -24,8 +24,12 @@ from pylivepatch.agent import discovery
 from pylivepatch.errors import AgentError, LivePatchError
 from pylivepatch.patch import Patch
 
+if TYPE_CHECKING:
+    from pylivepatch.verification import Live
+
 OnEvent = Callable[[Mapping[str, Any]], None]
 ANSWER_TIMEOUT = 10.0  # seconds for an answer that takes the agent no time
+_PORTRAIT = 60.0  # seconds between two parts of a portrait, in a process that computes with all its threads
 _GRACE = 30.0  # seconds on top of a transition's time-out: for preparing it and for taking it back
 
 
@@ -90,6 +94,18 @@ class Client:
         """
         query = urlencode({"timeout": timeout, **options})
         return self._stream("DELETE", f"/patches/{quote(name, safe='')}?{query}", None, timeout, on_event)
+
+    def portrait(self, modules: Sequence[str] = (), packages: Sequence[str] | None = None) -> Live:
+        """What the process runs: see :func:`pylivepatch.live.portrait`, whose arguments these are.
+
+        :raises pylivepatch.errors.TargetBusy: a transition is under way there
+        """
+        from pylivepatch.verification import Live
+
+        lines: list[Mapping[str, Any]] = []
+        body = json.dumps({"modules": list(modules), "packages": None if packages is None else list(packages)})
+        self._stream("POST", "/portrait", body, _PORTRAIT, lines.append)
+        return Live.of(lines)
 
     def reverse(self) -> dict[str, Any]:
         """Have the transition under way taken back. Returns what it was.

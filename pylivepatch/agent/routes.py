@@ -8,9 +8,10 @@
 ``POST /patches``           load; ``{"patch": base64, "timeout": 15.0, "deep": false, …}``
 ``GET /patches/NAME``       one of them
 ``DELETE /patches/NAME``    unload; ``?timeout=15&deep=0``
+``POST /portrait``          what the process runs; ``{"modules": […], "packages": […]}``
 =========================== ==================================================================
 
-A load or unload is answered line by line (``application/x-ndjson``): its events as they happen, and then
+A load, unload or portrait is answered line by line (``application/x-ndjson``): its events as they happen, and then
 ``{"result": report}`` or ``{"error": {…}}``. Where it is refused before anything happened, the answer is a
 plain one with the error's own status.
 """
@@ -53,13 +54,15 @@ class Routes:
             methods = {"POST": self._ask}
         elif request.path == "/patches":
             methods = {"GET": self._patches, "POST": self._load}
+        elif request.path == "/portrait":
+            methods = {"POST": self._portrait}
         elif request.path.startswith("/patches/") and request.path != "/patches/":
             methods = {"GET": self._patch, "DELETE": self._unload}
         else:
             raise BadRequest(
                 HTTPStatus.NOT_FOUND,
                 f"there is no {request.path}",
-                "there are /, /status, /status/reverse (and force, signal), /patches and /patches/NAME",
+                "there are /, /status, /status/reverse (and force, signal), /patches, /patches/NAME and /portrait",
             )
         if request.method not in methods:
             allow = ", ".join(methods)
@@ -114,6 +117,18 @@ class Routes:
     def _unload(self, request: Request) -> Work:
         name = request.path.removeprefix("/patches/")
         return self._worker.unload(name, options.from_query(request.query))
+
+    def _portrait(self, request: Request) -> Work:
+        body = request.json()
+        modules, packages = body.pop("modules", []), body.pop("packages", None)
+        for names in (modules, [] if packages is None else packages):
+            if body or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise BadRequest(
+                    HTTPStatus.BAD_REQUEST,
+                    "a portrait is asked for by modules and packages",
+                    "both are lists of names; packages may be null, for all",
+                )
+        return self._worker.portrait(modules, packages)
 
 
 def info() -> dict[str, Any]:

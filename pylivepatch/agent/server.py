@@ -335,7 +335,7 @@ def _at_exit() -> None:
 
 def _engine() -> Any:
     """The real engine: :mod:`pylivepatch.core`, with the reading of shipped patches beside it."""
-    from pylivepatch import compiled, core
+    from pylivepatch import compiled, core, live
     from pylivepatch.taints import taints as all_taints
 
     class CoreEngine:
@@ -347,6 +347,7 @@ def _engine() -> Any:
         force = staticmethod(core.force)
         signal = staticmethod(core.signal)
         taints = staticmethod(all_taints)
+        portrait = staticmethod(live.portrait)
         decode = staticmethod(compiled.CompiledPatch.from_bytes)
 
     return CoreEngine()

@@ -14,7 +14,7 @@ import binascii
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -36,19 +36,34 @@ class Engine(Protocol):
     def reverse(self) -> dict[str, Any]: ...
     def force(self) -> dict[str, Any]: ...
     def signal(self) -> list[str]: ...
+    def portrait(self, modules: Sequence[str], packages: Sequence[str] | None) -> Iterator[dict[str, Any]]: ...
     def decode(self, data: bytes) -> Any:
         """Read what ``CompiledPatch.to_bytes`` gave. Raises ``WrongPython`` for code that cannot run here."""
 
 
+class Part:
+    """A part of a portrait, on its way to the client."""
+
+    def __init__(self, value: dict[str, Any]) -> None:
+        self._value = value
+
+    def as_dict(self) -> dict[str, Any]:
+        return self._value
+
+
 class Work:
-    """One load or unload. ``on_item`` of the agent's thread gets its events and then its outcome."""
+    """One load, unload or portrait. ``on_item`` of the agent's thread gets its events and then its outcome."""
 
     def __init__(self, action: str, patch: str, run: Callable[[Work], Mapping[str, Any]]) -> None:
         self.action = action
         self.patch = patch
         self.run = run
-        self.items: deque[events.Event | Outcome] = deque()
+        self.items: deque[events.Event | Part | Outcome] = deque()
         self.abandoned = False  # in a forked child: the thread that did this work is not there
+
+    @property
+    def title(self) -> str:
+        return "a portrait" if self.action == "portrait" else f"the {self.action} of {self.patch or 'another patch'}"
 
 
 class Outcome:
@@ -86,11 +101,24 @@ class Worker:
     def unload(self, name: str, options: Mapping[str, Any]) -> Work:
         return self._start(Work("unload", name, lambda _work: self._engine.unload(name, **options)))
 
+    def portrait(self, modules: Sequence[str], packages: Sequence[str] | None) -> Work:
+        """Have the process portray itself, part by part."""
+
+        def run(work: Work) -> Mapping[str, Any]:
+            for part in self._engine.portrait(modules, packages):
+                if work.abandoned:
+                    break
+                work.items.append(Part(part))
+                self._wake()
+            return {}
+
+        return self._start(Work("portrait", "", run))
+
     def _start(self, work: Work) -> Work:
         if self.current is not None:
             busy = self.current
             raise errors.TargetBusy(
-                f"this process is busy: the {busy.action} of {busy.patch or 'another patch'} is under way",
+                f"this process is busy: {busy.title} is under way",
                 advice="ask for its status, and come back when it is done",
             )
         self.current = work
@@ -117,7 +145,8 @@ class Worker:
                 log.exception("%s of %s failed", work.action, work.patch)
         finally:
             unsubscribe()
-        self.last = {"action": work.action, "patch": work.patch, "time": time.time(), **outcome.value}
+        if work.action != "portrait":  # it changes nothing, so it is no answer to how the last change ended
+            self.last = {"action": work.action, "patch": work.patch, "time": time.time(), **outcome.value}
         work.items.append(outcome)  # the agent's thread clears ``current`` when it takes this up
         self._wake()
 

@@ -13,6 +13,7 @@ from pylivepatch.cli import demo as demo_command
 from pylivepatch.cli import explain as explain_command
 from pylivepatch.cli import info as info_command
 from pylivepatch.cli import process
+from pylivepatch.cli import verify as verify_command
 from pylivepatch.cli.output import Output
 from pylivepatch.way import DEFAULT_GATE, DEFAULT_TIMEOUT, LONGEST_GATE, MODES, SUSPENDED
 
@@ -167,6 +168,31 @@ def list_(pid: int | None, socket: str | None, json: bool) -> None:
 def status(pid: int | None, socket: str | None, json: bool) -> None:
     """Show the transition under way in a process: its stage, its counter, who holds it."""
     process.status(Output(json=json), process.target(pid, socket))
+
+
+@app.command()
+@click.argument("file", required=False)
+@_target
+@click.option("--old", "version", flag_value="old", help="It must run the patch's old version, applied or not.")
+@click.option("--new", "version", flag_value="new", help="It must run the patch's new version, applied or not.")
+@click.option("--package", "packages", multiple=True, metavar="NAME", help="Compare these only; several.")
+@_json
+@click.pass_context
+def verify(
+    context: click.Context,
+    file: str | None,
+    pid: int | None,
+    socket: str | None,
+    version: str | None,
+    packages: tuple[str, ...],
+    json: bool,
+) -> None:
+    """Compare a process with a fresh import: of the sources on disk, or of what a patch file carries.
+
+    Exit status: 0 equal, 1 error, 2 different, 3 nothing differs, but not all could be compared.
+    """
+    client = process.target(pid, socket)
+    context.exit(verify_command.verify(Output(json=json), client, file, version, packages))
 
 
 @app.command()

@@ -416,7 +416,7 @@ def test_a_demo_gets_its_arguments_and_its_exit_status_is_the_commands(shell: Sh
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["build"], ["info"], ["load"], ["unload"], ["list"], ["status"], ["run"], ["demo"]]
+    "command", [[], ["build"], ["info"], ["load"], ["unload"], ["list"], ["status"], ["verify"], ["run"], ["demo"]]
 )
 def test_every_command_explains_itself(shell: Shell, command: list[str]) -> None:
     done = shell(*command, "--help")
