@@ -7,6 +7,7 @@ from types import CodeType, FunctionType
 from typing import Any, Protocol
 
 from pylivepatch.activeness.references import Version
+from pylivepatch.commit import owner_key
 from pylivepatch.transition.swap import Attribute, Switch
 
 
@@ -29,7 +30,7 @@ class Below:
             for switch in (s for top in layer.switches for s in top):
                 self._under[id(switch.new.code)] = switch.old
             for attribute in layer.attributes:
-                self._values.setdefault((id(attribute.owner), attribute.name), attribute.old)
+                self._values.setdefault(attribute.key, attribute.old)
 
     def code(self, function: FunctionType) -> CodeType:
         """What the function ran before the patches."""
@@ -40,7 +41,7 @@ class Below:
 
     def value(self, owner: Any, name: str, current: Any) -> Any:
         """What ``name`` was bound to before the patches; ``current`` is what it is bound to now."""
-        return self._values.get((id(owner), name), current)
+        return self._values.get(owner_key(owner, name), current)
 
 
 NOTHING = Below()

@@ -49,7 +49,7 @@ def _apply_arrival(entry: Entry, module: ModuleType, undertaking: Undertaking) -
     if compiled is None:
         return
     try:
-        if _source_of(module) == zlib.decompress(compiled.source).decode():
+        if not compiled.is_same and _source_of(module) == zlib.decompress(compiled.source).decode():
             entry.report.setdefault("arrived_new", []).append(name)  # the file on disk is the new version
         else:
             verify_module(compiled, module, arriving=True)

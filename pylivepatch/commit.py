@@ -29,6 +29,33 @@ MISSING = object()
 """Stands for a name that is not there, before or after."""
 
 
+class Contents:
+    """Owner of what a list, dict or set holds: its content is exchanged, and whoever has the container follows.
+
+    What is read is a copy; the copy keeps every item alive over the switch, so that nothing is destroyed in it.
+    """
+
+    __slots__ = ("container",)
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+
+    def read(self) -> Callable[[], Any]:
+        return partial(type(self.container).copy, self.container)
+
+    def fill(self, content: Any) -> tuple[Callable[[], Any], ...]:
+        """C callables that give the container this content. Keys come with their hashes."""
+        if type(self.container) is list:
+            return (partial(list.__setitem__, self.container, slice(None), content),)
+        kind = type(self.container)
+        return (partial(kind.clear, self.container), partial(kind.update, self.container, content))
+
+
+def owner_key(owner: Any, name: str) -> tuple[int, str]:
+    """Tells apart what is bound, whichever object names it."""
+    return id(owner.container if isinstance(owner, Contents) else owner), name
+
+
 def set_code(functions: Iterable[FunctionType], code: CodeType) -> Iterator[Any]:
     """Assign ``code`` to each. A list may grow until the iterator runs."""
     return map(setattr, functions, repeat("__code__"), repeat(code))
@@ -45,6 +72,8 @@ def set_attribute(owner: Any, name: str, value: Any) -> tuple[Callable[[], Any],
     Classes go through ``type``, modules through their dict: no ``__setattr__`` of anybody's runs. None of them fails,
     also where somebody has taken the name away: a commit that stops half-way would be neither old nor new.
     """
+    if isinstance(owner, Contents):
+        return owner.fill(value)
     if isinstance(owner, type):
         bind = partial(type.__setattr__, owner, name, None if value is MISSING else value)
         return (bind, partial(type.__delattr__, owner, name)) if value is MISSING else (bind,)
@@ -59,6 +88,8 @@ def read_attribute(owner: Any, name: str) -> Callable[[], Any]:
     """A C callable that gives what ``name`` is bound to, or :data:`MISSING`."""
     if name == "__bases__" and isinstance(owner, type):
         return partial(type.__getattribute__, owner, name)
+    if isinstance(owner, Contents):
+        return owner.read()
     if isinstance(owner, dict | type):
         return partial((vars(owner) if isinstance(owner, type) else owner).get, name, MISSING)
     return partial(getattr, owner, name, MISSING)

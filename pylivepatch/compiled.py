@@ -45,8 +45,9 @@ from pylivepatch.patch import (
     ValueChange,
 )
 from pylivepatch.patchfile import unmet
+from pylivepatch.symbols import Symbols, imported_names, source_of
 
-_HEADER = b"pylivepatch compiled 1\n"
+_HEADER = b"pylivepatch compiled 2\n"
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "__annotate__")
 
 
@@ -98,6 +99,7 @@ class CompiledModule:
     filename: str  # the co_filename of the new code
     source: bytes  # the new source, compressed, for tracebacks
     items: tuple[Item, ...]
+    is_same: bool = False  # both versions have the same source: what it computes from other modules' values changes
     prepared: WeakValueDictionary[str, Any] = field(default_factory=WeakValueDictionary, compare=False, repr=False)
 
 
@@ -120,7 +122,7 @@ class CompiledPatch:
         head: dict[str, Any] = {"name": self.name, "description": self.description}
         head |= {"magic": self.magic.hex(), "optimize": str(self.optimize)}
         head |= {"groups": groups.to_json(self.groups)}
-        body = [(m.name, m.filename, m.source, [tuple(item) for item in m.items]) for m in self.modules]
+        body = [(m.name, m.filename, m.source, [tuple(item) for item in m.items], m.is_same) for m in self.modules]
         return _HEADER + json.dumps(head).encode() + b"\n" + marshal.dumps(body)
 
     @classmethod
@@ -134,8 +136,8 @@ class CompiledPatch:
             magic, optimize = bytes.fromhex(head["magic"]), int(head["optimize"])
             check_python(magic, optimize)
             modules = tuple(
-                CompiledModule(name, filename, source, tuple(Item(*item) for item in items))
-                for name, filename, source, items in marshal.loads(body)
+                CompiledModule(name, filename, source, tuple(Item(*item) for item in items), is_same)
+                for name, filename, source, items, is_same in marshal.loads(body)
             )
             apart = groups.from_json(head.get("groups", ()))
             return cls(str(head["name"]), str(head["description"]), magic, optimize, modules, apart)
@@ -258,22 +260,27 @@ def _compile_module(
     old = _compile(module.old_source, module.path, optimize)
     new = _compile(module.new_source, filename, optimize)
     items = []
+    symbols = Symbols(module.name, imported_names(module), brought)
     for change in module.changes:
         where = f"{module.name}:{change.target}"
         if isinstance(change, FunctionChange):
             codes = _find(old, change.old, where), _find(new, change.new, where)
             pair = make_pair(*codes, optional_parameters(module.old_source), optional_parameters(module.new_source))
-            values = [_expression(text, filename) for text in (change.defaults, change.kwdefaults, change.annotations)]
+            texts = (change.defaults, change.kwdefaults, change.annotations)
+            values = [_expression(text, filename, symbols=symbols) for text in texts]
+            if module.old_source == module.new_source:  # for a process that imports the module after the load
+                values += [_expression(text, filename, symbols=symbols, old=True) for text in texts]
             items.append(Item("function", change.target, dump_pair(pair, values)))
         elif isinstance(change, NewFunction):
             code = _find(new, change.new, where)
-            texts = (change.defaults, change.kwdefaults, change.annotations)
-            values = [_expression(text or None, filename) for text in texts]
+            displays = (change.defaults, change.kwdefaults, change.annotations)
+            values = [_expression(text or None, filename, symbols=symbols) for text in displays]
             decorators = [_expression(text, filename, change.new.line) for text in change.decorators]
             template = checked_trampoline(code, [])
             items.append(Item("new", change.target, marshal.dumps((code, values, decorators, template.to_bytes()))))
         elif isinstance(change, ValueChange):
-            before, after = (_expression(text, filename, change.line) for text in (change.old, change.new))
+            before = _expression(change.old, filename, change.line, symbols=symbols, old=True)
+            after = _expression(change.new, filename, change.line, symbols=symbols)
             items.append(Item("value", change.target, marshal.dumps((change.owner, change.name, before, after))))
         elif isinstance(change, NewImport):
             statement = _statement(change.statement, filename, change.line, optimize)
@@ -287,7 +294,8 @@ def _compile_module(
             items.append(Item("bases", change.target, marshal.dumps((change.owner, before, after))))
     conditional = _conditional(module.old_source)
     items = [item._replace(optional=item.target.partition(".")[0] in conditional) for item in items]
-    return CompiledModule(module.name, filename, zlib.compress(module.new_source.encode()), tuple(items))
+    packed = zlib.compress(module.new_source.encode())
+    return CompiledModule(module.name, filename, packed, tuple(items), module.old_source == module.new_source)
 
 
 def dump_class(module: ModulePatch, new: CodeType, ref: CodeRef, filename: str) -> bytes:
@@ -365,33 +373,27 @@ def _origin(statement: str, module: ModulePatch) -> tuple[str, str] | None:
     """The module and the name in it that ``from module import name`` means, relative ones resolved."""
     match ast.parse(statement).body:
         case [ast.ImportFrom(names=[alias]) as node]:
-            return _source_of(node, module), alias.name
+            return source_of(node, module), alias.name
     return None
 
 
 def _bound_before(name: str, module: ModulePatch) -> tuple[str, str] | None:
     """The module and the name in it (``""`` for the module itself) that the old source imports as ``name``."""
+    stars = []
     for node in _parsed(module.old_source).body:
         for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
             if isinstance(node, ast.ImportFrom) and (alias.asname or alias.name) == name:
-                return _source_of(node, module), alias.name
+                return source_of(node, module), alias.name
+            if isinstance(node, ast.ImportFrom) and alias.name == "*":
+                stars.append(source_of(node, module))
             if isinstance(node, ast.Import) and (alias.asname or alias.name.partition(".")[0]) == name:
                 return (alias.name if alias.asname else name), ""
-    return None
+    return (stars[0], name) if len(stars) == 1 else None
 
 
 @functools.lru_cache(maxsize=1)
 def _parsed(source: str) -> ast.Module:
     return ast.parse(source)
-
-
-def _source_of(node: ast.ImportFrom, module: ModulePatch) -> str:
-    """The module that a ``from`` import names, relative ones resolved."""
-    if not node.level:
-        return node.module or ""
-    package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
-    base = package.split(".")[: len(package.split(".")) - node.level + 1]
-    return ".".join([*base, *([node.module] if node.module else [])])
 
 
 def _compile(source: str, filename: str, optimize: int) -> CodeType:
@@ -409,12 +411,16 @@ def _compile(source: str, filename: str, optimize: int) -> CodeType:
         ) from error
 
 
-def _expression(text: str | None, filename: str, line: int = 1) -> CodeType | None:
+def _expression(
+    text: str | None, filename: str, line: int = 1, *, symbols: Symbols | None = None, old: bool = False
+) -> CodeType | None:
     if text is None:
         return None
     try:
         tree = ast.parse(text.strip(), filename, "eval")
         ast.increment_lineno(tree, line - 1)
+        if symbols is not None:
+            tree = symbols.replaced(tree, old=old)
         return compile(tree, filename, "eval", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise _no_source(text, filename, line, error) from error

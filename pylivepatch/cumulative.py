@@ -101,15 +101,15 @@ def leaving(layers: Sequence[Part]) -> list[Switch]:
 def attributes(parts: Sequence[Part], layers: Sequence[Part]) -> list[Attribute]:
     """What is to be bound: the new patch's values, and for what it does not bring the original ones."""
     brought = [a for part in parts for a in part.attributes]
-    kept = {(id(a.owner), a.name) for a in brought}
+    kept = {a.key for a in brought}
     tops = _newest_attributes(layers)
     result = []
     for a in brought:
-        top = tops.get((id(a.owner), a.name))
+        top = tops.get(a.key)
         result.append(a if top is None else Attribute(a.owner, a.name, top.current(), a.new, a.label, a.settled))
     originals: dict[tuple[int, str], Any] = {}
     for a in (a for part in layers for a in part.attributes):
-        originals.setdefault((id(a.owner), a.name), a.old)
+        originals.setdefault(a.key, a.old)
     for key, top in reversed(tops.items()):
         if key not in kept:
             result.append(Attribute(top.owner, top.name, top.current(), originals[key], top.label))
@@ -117,7 +117,7 @@ def attributes(parts: Sequence[Part], layers: Sequence[Part]) -> list[Attribute]
 
 
 def _newest_attributes(layers: Sequence[Part]) -> dict[tuple[int, str], Attribute]:
-    return {(id(a.owner), a.name): a for part in layers for a in part.attributes}
+    return {a.key: a for part in layers for a in part.attributes}
 
 
 def remember(parts: Sequence[Part], done: Sequence[Swap]) -> None:

@@ -15,7 +15,7 @@ import operator
 import sys
 import time
 import weakref
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -24,7 +24,7 @@ from pylivepatch.activeness.functions import unwrap, walk
 from pylivepatch.activeness.references import Version, version_of
 from pylivepatch.below import NOTHING, Below
 from pylivepatch.classes import check_bases, functions_of, make_class
-from pylivepatch.commit import read_attribute
+from pylivepatch.commit import Contents, read_attribute
 from pylivepatch.compiled import (
     CompiledModule,
     Item,
@@ -38,6 +38,7 @@ from pylivepatch.compiled import (
     normal_form,
 )
 from pylivepatch.errors import CodeMismatch, DataMismatch, PrepareError, TargetNotFound, UnswappableShape
+from pylivepatch.evaluate import IN_PLACE, Made, content_for, evaluate
 from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.keeper import keeper
 from pylivepatch.ftrace.late import change_places
@@ -69,6 +70,7 @@ class Part:
     arriving: bool = False
     below: Below = NOTHING
     prepared: MutableMapping[str, Any] = field(default_factory=dict)  # the parts of the same patch, by module
+    made: Made = field(default_factory=Made)
 
 
 def live_modules(name: str) -> list[ModuleType]:
@@ -110,7 +112,7 @@ def verify_module(
         if item.kind == "function":
             locate(module, item.target, load_pair(item.payload)[0].old, below)
         elif item.kind == "value":
-            _check_value(module, item, where, arriving, below)
+            _check_value(module, item, where, arriving, below, compiled.prepared)
         elif item.kind in ("new", "class", "bases"):
             _owner(module, item.target)
         time.sleep(0)
@@ -152,16 +154,24 @@ def _is_absent(module: ModuleType, item: Item) -> bool:
 
 
 def _load_function(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
-    pair, (defaults, kwdefaults, annotations) = load_pair(item.payload)
+    pair, values = load_pair(item.payload)
+    names = ("__defaults__", "__kwdefaults__", ANNOTATIONS)
     functions = locate(module, item.target, pair.old, part.below)
     for live in _by_code(functions, part.below):
         switch = _switch(part, pair, live, where, owner=_owner(module, item.target))
         for function in live:
             _carry_documentation(part, function, pair.new, where)
-            for name, code in (("__defaults__", defaults), ("__kwdefaults__", kwdefaults), (ANNOTATIONS, annotations)):
-                if code is not None:
-                    value = eval(code, vars(module), scratch)
-                    value = annotations_of(value) if name == ANNOTATIONS else value or None
+            for name, code, before in zip(names, values, values[3:] or [None] * 3, strict=False):
+                if code is None:
+                    continue
+                value = evaluate(code, module, scratch, part.prepared)
+                value = annotations_of(value) if name == ANNOTATIONS else value or None
+                if part.arriving and before is not None:  # it was made with the new values of other modules
+                    old = evaluate(before, module, {}, part.prepared)
+                    old = annotations_of(old) if name == ANNOTATIONS else old or None
+                    label = f"{where}.{name}"
+                    part.attributes.append(Attribute(function, name, old, getattr(function, name), label, settled=True))
+                else:
                     _carry(part, function, name, value, where)
         part.switches.append(switch)
 
@@ -172,7 +182,9 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
     # As in a class statement: the names of the body first, then those of the module, the new ones among them.
     body = {} if owner is None else scratch.setdefault(f"class {owner.__qualname__}", {})
     space = scratch if owner is None else {**scratch, **vars(owner), **body}
-    defaults, kwdefaults, annotations = (None if c is None else eval(c, vars(module), space) for c in values)
+    defaults, kwdefaults, annotations = (
+        None if c is None else evaluate(c, module, space, part.prepared) for c in values
+    )
     closure = tuple(_class_cell(name, owner, where) for name in code.co_freevars) or None
     function = FunctionType(code, vars(module), code.co_name, defaults or None, closure)
     function.__kwdefaults__ = kwdefaults or None
@@ -183,6 +195,7 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
     for decorator in reversed(decorators):
         value = eval(decorator, vars(module), space)(value)
     name = code.co_name
+    part.made.values[item.target] = MISSING, value
     if owner is None:
         scratch[name] = value
         _bind(part, vars(module), name, value, where)
@@ -203,6 +216,7 @@ def _load_class(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
     value = make_class(parts, vars(module), scratch, where)
     if owner is None:
         scratch[parts[0]] = value
+    part.made.values[item.target] = MISSING, value
     _bind(part, vars(module) if owner is None else owner, parts[0], value, where)
     body, made = parts[1], value if isinstance(value, type) else object
     functions: dict[int, list[weakref.ref[FunctionType]]] = {}
@@ -218,25 +232,31 @@ def _load_bases(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
     owner_name, before, after = marshal.loads(item.payload)
     owner = _class_named(module, owner_name, where)
     live = part.below.value(owner, "__bases__", owner.__bases__)
-    new = eval(after, vars(module), scratch)
+    new = evaluate(after, module, scratch, part.prepared)
     before_it = [a for other in part.prepared.values() for a in other.attributes if a.name == "__bases__"]
     others = {a.owner: a.new for a in before_it if a.owner is not owner}
     check_bases(owner, live, eval(before, vars(module)), new, others, where)
     part.attributes.append(Attribute(owner, "__bases__", live, new, where))
 
 
-def _check_value(module: ModuleType, item: Item, where: str, arriving: bool, below: Below) -> tuple[Any, Any, str]:
+def _check_value(
+    module: ModuleType, item: Item, where: str, arriving: bool, below: Below, prepared: Mapping[str, Any]
+) -> tuple[Any, Any, str]:
     """The owner, the value that is there, and the key, if it is what the old source gives."""
     owner_name, name, before, after = marshal.loads(item.payload)
     owner = _class_named(module, owner_name, where) if owner_name else None
     space = vars(module) if owner is None else vars(owner)
     key = name if owner is None else _mangled(owner, name)
     live = below.value(vars(module) if owner is None else owner, key, space.get(key, MISSING))
-    expected = MISSING if before is None else eval(before, vars(module), {})
+    expected = MISSING
+    if before is not None:
+        seen = {one: _original(vars(module), one, below) for one in before.co_names if one in vars(module)}
+        expected = evaluate(before, module, {}, prepared, seen)
     if live is MISSING and expected is not MISSING:
         raise TargetNotFound(f"{item.target} is not there; the old source sets it", where=where, advice=_REBUILD)
-    if live is not MISSING and (expected is MISSING or not alike(live, expected)):
-        if arriving and expected is not MISSING and alike(live, eval(after, vars(module), {})):
+    known = below.value(Contents(live), "", live) if type(live) in IN_PLACE else live
+    if live is not MISSING and (expected is MISSING or not alike(known, expected)):
+        if arriving and expected is not MISSING and alike(live, evaluate(after, module, {}, prepared)):
             return vars(module) if owner is None else owner, expected, key  # a copy of what the patch has set elsewhere
         raise DataMismatch(
             f"{item.target} is {_short(live)}, but the old source "
@@ -247,6 +267,12 @@ def _check_value(module: ModuleType, item: Item, where: str, arriving: bool, bel
     if owner is not None and live is MISSING:
         _check_bases(owner, key, where)
     return vars(module) if owner is None else owner, live, key
+
+
+def _original(space: Mapping[str, Any], name: str, below: Below) -> Any:
+    """What the name meant without the patches that are to be replaced."""
+    value = below.value(space, name, space[name])
+    return below.value(Contents(value), "", value) if type(value) in IN_PLACE else value
 
 
 def _check_bases(owner: type, key: str, where: str) -> None:
@@ -261,14 +287,21 @@ def _check_bases(owner: type, key: str, where: str) -> None:
 
 
 def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
-    owner, live, key = _check_value(module, item, where, part.arriving, part.below)
+    owner, live, key = _check_value(module, item, where, part.arriving, part.below, part.prepared)
     _check_bindable(owner, key, where, new=live is MISSING)
-    value = eval(marshal.loads(item.payload)[3], vars(module), scratch)
+    value = evaluate(marshal.loads(item.payload)[3], module, scratch, part.prepared)
+    part.made.values[item.target] = live, value
     if owner is vars(module):
         scratch[key] = value
     current = part.below.value(owner, key, read_attribute(owner, key)())
     if current is not live:  # the new value is there already: on the way back the old one comes
         part.attributes.append(Attribute(owner, key, live, current, where, settled=True))
+    elif type(live) in IN_PLACE and type(value) is type(live):
+        contents = Contents(live)
+        old = part.below.value(contents, "", contents.read()())
+        part.made.containers[id(value)] = value, live
+        part.made.values[item.target] = old, value
+        part.attributes.append(Attribute(contents, "", old, content_for(live, value), where))
     else:
         part.attributes.append(Attribute(owner, key, live, value, where))
 
@@ -282,6 +315,7 @@ def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, 
         exec(statement, vars(module), scratch)
     if name not in scratch:  # a statement that binds it only in some processes, and not in this one
         return
+    part.made.values[name] = live, scratch[name]
     if live is not scratch[name]:
         if live is not MISSING and not part.arriving and live is not _imported(before):
             raise DataMismatch(
@@ -290,6 +324,16 @@ def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, 
                 advice="it was set at run time; set it back first, or build the patch without this import",
             )
         _bind(part, vars(module), name, scratch[name], where)
+    elif part.arriving and origin is not None and before is not None:
+        made = _made_there(part, origin).get(origin[1])
+        if made is not None:  # its import has copied the new value; on the way back it gets the old one
+            part.made.values[name] = made
+            part.attributes.append(Attribute(vars(module), name, made[0], live, where, settled=True))
+
+
+def _made_there(part: Part, origin: tuple[str, str]) -> dict[str, tuple[Any, Any]]:
+    sibling = part.prepared.get(origin[0])
+    return sibling.made.values if sibling is not None else {}
 
 
 def _imported(origin: tuple[str, str] | None) -> Any:
@@ -308,10 +352,9 @@ def _brought(part: Part, source: str, name: str, where: str) -> Any:
     was_there = source in sys.modules
     origin = importlib.import_module(source)
     sibling = part.prepared.get(source)
-    if sibling is not None and sibling.modules[0] is origin:
-        for attribute in sibling.attributes:
-            if attribute.owner is vars(origin) and attribute.name == name:
-                return attribute.new
+    if sibling is not None and sibling.modules[0] is origin and name in sibling.made.values:
+        value = sibling.made.values[name][1]
+        return sibling.made.containers.get(id(value), (value, value))[1]
     raise PrepareError(
         f"{name} comes with this patch to {source}, which "
         + ("is not prepared yet" if was_there else "was not imported until just now"),

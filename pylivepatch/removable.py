@@ -72,15 +72,15 @@ def _functions_named(part: Part, label: str) -> list[FunctionType]:
 def _stands_on(part: Part, other_parts: Sequence[Part]) -> str:
     """What of ``part`` a later patch builds on: a function or value that both change, or names that it added."""
     versions = {id(s.new): s.name for top in (*part.switches, *part.added) for s in top}
-    bound = {(id(a.owner), a.name): a.label for a in part.attributes}
+    bound = {a.key: a.label for a in part.attributes}
     added = [a.label for a in part.attributes if a.old is MISSING]
     for other in other_parts:
         for switch in (s for top in other.switches for s in top):
             if id(switch.old) in versions:
                 return versions[id(switch.old)]
         for attribute in other.attributes:
-            if (id(attribute.owner), attribute.name) in bound:
-                return bound[id(attribute.owner), attribute.name]
+            if attribute.key in bound:
+                return bound[attribute.key]
         if added and other.name == part.name:
             return added[0]  # its new code may use the name
     return ""

@@ -52,7 +52,8 @@ FUNCTION_NEW = _code(
 )
 VALUE_CHANGED = _code(
     "PLP212", "applied", "a value changed",
-    "A module constant or class attribute is set to its new value, where the live one is the old one.",
+    "A module constant or class attribute is set to its new value, where the live one is the old one; what was "
+    "computed from it at import follows.",
 )
 VALUE_NEW = _code(
     "PLP213", "applied", "a new value",
@@ -210,18 +211,18 @@ INSTANCE_STATE = _code(
 
 # Values.
 NOT_LITERAL = _code(
-    "PLP260", "needs-author", "no literal",
+    "PLP260", "needs-author", "unknown effects",
     "Evaluating the new value is not known to be free of side effects.",
     "Add a name with a literal value and let the functions use it, or compute it in a function.",
 )
 COPIED_AT_IMPORT = _code(
-    "PLP261", "needs-author", "copied at import",
-    "Code that ran at import copied the old value; the copies would stay.",
+    "PLP261", "needs-author", "used at import",
+    "Code that ran at import used the old value for something that cannot be done again; what it made would stay.",
     "Give the new value a new name and let the functions use it, or change the places named.",
 )
 REBOUND = _code(
-    "PLP262", "needs-author", "state, not a constant",
-    "Functions bind the name at run time, so its value is the process's own.",
+    "PLP262", "needs-author", "bound by other code",
+    "Import-time code that is no plain assignment binds the name too, so its value is not known.",
     "Change the functions that use it.",
 )
 ASSIGNED_TWICE = _code(

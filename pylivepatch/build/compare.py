@@ -8,6 +8,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.definitions import compare_scope
 from pylivepatch.build.findings import Finding, Report
+from pylivepatch.build.follow import follow_values
 from pylivepatch.build.order import order_modules
 from pylivepatch.build.points import with_point
 from pylivepatch.build.same import same_tree
@@ -53,6 +54,7 @@ def compare_trees(
                 "the file is nested too deeply to compare", where=path, advice=TOO_DEEP
             ) from problem
         _star_imported(context)
+    follow_values(contexts)
     patches = tuple(
         ModulePatch(
             context.module,

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass, field, replace
 from types import CodeType
 
 from pylivepatch.build.findings import Report
+from pylivepatch.build.pure import Purity, qualified
 from pylivepatch.build.scope import FunctionNode, Item, first_line
 from pylivepatch.build.source import Source
 from pylivepatch.build.uses import Uses
 from pylivepatch.build.world import World
-from pylivepatch.patch import Change, CodeRef
+from pylivepatch.patch import Change, CodeRef, ValueChange
 
 
 class Ambiguous(Exception):
     """A definition has no code object of its own in the compiled module, or several."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """A value that changed by itself: what was computed from it at import has to follow (``follow``).
+
+    ``old_expr`` and ``new_expr`` are its expressions for the module's namespace.
+    """
+
+    context: Context
+    old: Item
+    new: Item
+    change: ValueChange
+    old_expr: ast.expr
+    new_expr: ast.expr
+    difference: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +50,7 @@ class Context:
     report: Report
     changes: list[Change] = field(default_factory=list)
     peers: dict[str, Context] = field(default_factory=dict)
+    roots: list[Root] = field(default_factory=list)
     owner: str = ""
     old_hidden: frozenset[str] = frozenset()
     new_hidden: frozenset[str] = frozenset()
@@ -63,6 +82,17 @@ class Context:
 
     def ref(self, node: FunctionNode) -> CodeRef:
         return CodeRef(self.symbol(node.name), first_line(node))
+
+    def purity(self, *, old: bool = False) -> Purity:
+        """What may be evaluated again in the module."""
+        return Purity(self.world.old if old else self.world.new, self.module)
+
+    def expression(self, node: ast.expr, line: int, *, old: bool = False) -> ast.expr:
+        """``node``, from this scope's line ``line``, for the module's namespace. Raises :class:`names.Unsafe`."""
+        version = self.world.old if old else self.world.new
+        cls = version.classes.all.get((self.module, self.owner))
+        bound = {item.name for item in cls.items} if cls else ()
+        return qualified(version, self.module, self.owner, node, line, bound)
 
     def inside(self, name: str, old: list[Item], new: list[Item], shape: str, has_bases: bool) -> Context:
         """The context of the body of the class ``name``."""

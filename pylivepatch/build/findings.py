@@ -105,6 +105,10 @@ class Report:
     file: str
     findings: list[Finding] = field(default_factory=list)
 
+    def refusals(self) -> bool:
+        """Whether anything of the module stops the patch."""
+        return any(finding.stops for finding in self.findings)
+
     def applied(
         self,
         code: str,

@@ -19,7 +19,7 @@ from pylivepatch.build.machinery import check_changed_method, check_new_member
 from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
 from pylivepatch.build.registered import registered_by_annotation
 from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
-from pylivepatch.build.scope import FunctionNode, Item
+from pylivepatch.build.scope import FunctionNode, Item, first_line
 from pylivepatch.build.stale import changed_class_bodies, changed_functions, check_function
 from pylivepatch.build.uses import Uses, annotations_of
 from pylivepatch.patch import FunctionChange, NewFunction
@@ -123,8 +123,8 @@ def _carry(
         parts.append("parameters")
 
     found = len(report.findings)
-    defaults, kwdefaults = positional_defaults(context.old, before), keyword_defaults(context, before)
-    new_defaults, new_kwdefaults = positional_defaults(context.new, after), keyword_defaults(context, after)
+    defaults, kwdefaults = _displays(context, before, old=True)
+    new_defaults, new_kwdefaults = _displays(context, after)
     annotations = annotations_display(context, context.old, before)
     new_annotations = annotations_display(context, context.new, after)
     if defaults != new_defaults:
@@ -242,7 +242,7 @@ def new_function(context: Context, new: Item) -> None:
         return
     if not check_function(context, new, [context.symbol(new.name)]):
         return
-    defaults, kwdefaults = positional_defaults(context.new, node), keyword_defaults(context, node)
+    defaults, kwdefaults = _displays(context, node)
     annotations = annotations_display(context, context.new, node)
     context.changes.append(
         NewFunction(
@@ -263,21 +263,30 @@ def kind_of(code: CodeType) -> str:
     return next((name for flag, name in _KINDS if code.co_flags & flag), "a plain function")
 
 
-def positional_defaults(uses: Uses, node: FunctionNode) -> str:
-    """``__defaults__`` as a tuple display."""
-    del uses
-    texts = [ast.unparse(value) for value in node.args.defaults]
+def positional_defaults(context: Context, node: FunctionNode, *, old: bool = False) -> str:
+    """``__defaults__`` as a tuple display, for the module's namespace. Raises :class:`Unsafe`."""
+    line = first_line(node)
+    texts = [ast.unparse(context.expression(value, line, old=old)) for value in node.args.defaults]
     return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
 
 
-def keyword_defaults(context: Context, node: FunctionNode) -> str:
-    """``__kwdefaults__`` as a dict display."""
+def keyword_defaults(context: Context, node: FunctionNode, *, old: bool = False) -> str:
+    """``__kwdefaults__`` as a dict display, for the module's namespace. Raises :class:`Unsafe`."""
     pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+    line = first_line(node)
     return "{%s}" % ", ".join(  # noqa: UP031 - braces
-        f"{mangle(argument.arg, context.class_name)!r}: {ast.unparse(value)}"
+        f"{mangle(argument.arg, context.class_name)!r}: {ast.unparse(context.expression(value, line, old=old))}"
         for argument, value in pairs
         if value
     )
+
+
+def _displays(context: Context, node: FunctionNode, *, old: bool = False) -> tuple[str, str]:
+    """Both; where they cannot be evaluated in the module's namespace, as written, to be compared only."""
+    try:
+        return positional_defaults(context, node, old=old), keyword_defaults(context, node, old=old)
+    except Unsafe:
+        return ast.unparse(ast.Tuple(node.args.defaults)), ast.unparse(ast.List([*filter(None, node.args.kw_defaults)]))
 
 
 def annotations_display(context: Context, uses: Uses, node: FunctionNode) -> str:
@@ -335,9 +344,7 @@ def _same_optimized(context: Context, before: FunctionNode, after: FunctionNode)
 def _check_defaults(context: Context, new: Item, values: list[ast.expr]) -> None:
     for value in values:
         try:
-            check_expression(
-                value, context.new.names, hidden=context.new_hidden, fresh=True, class_name=context.class_name
-            )
+            context.purity().check(context.expression(value, first_line(new.node)), fresh=True)
         except Unsafe as part:
             context.report.refused(
                 codes.UNSAFE_DEFAULT,

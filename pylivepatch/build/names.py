@@ -214,7 +214,7 @@ def check_expression(
             case ast.Dict():
                 for key, value in zip(node.keys, node.values, strict=True):
                     if key is None:
-                        raise Unsafe(_text(node))
+                        raise Unsafe(shown(node))
                     check(key)
                     check(value)
             case ast.UnaryOp(operand=operand) if is_literal(operand):
@@ -235,15 +235,15 @@ def check_expression(
             case ast.Name(id=name):
                 if name in hidden:
                     raise Unsafe(f"{name}, a name of the class body")
-                if class_name and _is_private(name):
+                if class_name and is_private(name):
                     raise Unsafe(f"{name}, a private name in a class")
                 if name not in names.bound and name not in _BUILTINS and name != "__name__":
                     raise Unsafe(f"{name}, which the module does not bind when it runs")
             case ast.Attribute(value=value):
                 base = _root(node)
                 if base is None or base.id in hidden or base.id not in names.imports:
-                    raise Unsafe(_text(node))
-                if class_name and _is_private(node.attr):
+                    raise Unsafe(shown(node))
+                if class_name and is_private(node.attr):
                     raise Unsafe(f"{node.attr}, a private name in a class")
                 check(value)
             case ast.Lambda(args=arguments) if in_class:
@@ -253,16 +253,16 @@ def check_expression(
                 target = names.dotted(node.func)
                 allowed = target in _PURE_CALLS or (fresh and target in _NEW_OBJECT_CALLS)
                 if not allowed and not (in_class and target in _FIELD_CALLS):
-                    raise Unsafe(f"the call {_text(node)}")
+                    raise Unsafe(f"the call {shown(node)}")
                 check(node.func)
                 for argument in node.args:
                     check(argument)
                 for keyword in node.keywords:
                     if keyword.arg is None:
-                        raise Unsafe(_text(node))
+                        raise Unsafe(shown(node))
                     check(keyword.value)
             case _:
-                raise Unsafe(_text(node))
+                raise Unsafe(shown(node))
 
     check(node)
 
@@ -274,7 +274,7 @@ def check_annotation(
     for part in ast.walk(node):
         match part:
             case ast.Name(id=name):
-                if name in hidden or (class_name and _is_private(name)):
+                if name in hidden or (class_name and is_private(name)):
                     raise Unsafe(f"{name}, a name of the class body")
                 if name not in names.bound and name not in _BUILTINS:
                     raise Unsafe(f"{name}, which the module does not bind when it runs")
@@ -287,7 +287,7 @@ def check_annotation(
             case ast.UnaryOp() | ast.USub():  # Literal[-1]
                 continue
             case _:
-                raise Unsafe(_text(part))
+                raise Unsafe(shown(part))
 
 
 def is_constant(node: ast.expr, names: Names, hidden: Collection[str] = ()) -> bool:
@@ -316,7 +316,7 @@ def is_literal(node: ast.expr) -> bool:
         case ast.UnaryOp(operand=operand):
             return is_literal(operand)
         case ast.BinOp(left=left, right=right):
-            return _small(node) and is_literal(left) and is_literal(right)
+            return is_small(node) and is_literal(left) and is_literal(right)
         case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
             return all(map(is_literal, parts))
         case ast.Dict():
@@ -349,7 +349,8 @@ def is_shareable(node: ast.expr, names: Names) -> bool:
     return is_literal(node)
 
 
-def _small(node: ast.BinOp) -> bool:
+def is_small(node: ast.BinOp) -> bool:
+    """Whether the operation is done at once."""
     # `9 ** 9 ** 9` is arithmetic on literals that nobody wants to wait for.
     match node:
         case ast.BinOp(op=ast.Pow() | ast.LShift(), right=ast.Constant(value=int(exponent))):
@@ -368,7 +369,8 @@ def _is_flags(node: ast.expr, names: Names) -> bool:
     return False
 
 
-def _is_private(name: str) -> bool:
+def is_private(name: str) -> bool:
+    """Whether a class mangles the name."""
     return name.startswith("__") and not name.endswith("__")
 
 
@@ -378,6 +380,7 @@ def _root(node: ast.expr) -> ast.Name | None:
     return node if isinstance(node, ast.Name) else None
 
 
-def _text(node: ast.AST | None) -> str:
+def shown(node: ast.AST | None) -> str:
+    """A piece of source for a message."""
     text = ast.unparse(node) if node is not None else "nothing"
     return text if len(text) <= 60 else text[:59] + "…"

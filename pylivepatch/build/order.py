@@ -14,7 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.names import absolute_module
-from pylivepatch.patch import FunctionChange, NewImport
+from pylivepatch.patch import FunctionChange, NewFunction, NewImport, ValueChange
 
 
 def order_modules(contexts: Mapping[str, Context]) -> list[str]:
@@ -27,6 +27,7 @@ def order_modules(contexts: Mapping[str, Context]) -> list[str]:
     }
     needs: dict[str, set[str]] = {name: set() for name in contexts}
     for name, context in contexts.items():
+        needs[name] |= {home for home in _needed(context, brought) if home != name and home in contexts}
         for change in list(context.changes):
             origin = _origin(change.statement, context) if isinstance(change, NewImport) else None
             if origin is None or not isinstance(change, NewImport):
@@ -57,7 +58,33 @@ def order_modules(contexts: Mapping[str, Context]) -> list[str]:
                         "here: none of them can be prepared first",
                         "import one of the modules instead of its name, or import it in the function that needs it",
                     )
+        if not any(contexts[name].report.refusals() for name in circle):
+            contexts[circle[0]].report.refused(
+                codes.COPIED_AT_IMPORT,
+                "",
+                f"the modules {', '.join(dict.fromkeys(circle))} each compute values from what the patch brings to the "
+                "others: none of them can be prepared first",
+                "give the new values new names, and let the functions use them",
+            )
         return list(contexts)
+
+
+def _needed(context: Context, brought: set[tuple[str, str]]) -> set[str]:
+    """The modules whose new values the module's own are computed from."""
+    found: set[str] = set()
+    for change in context.changes:
+        match change:
+            case ValueChange(new=text):
+                texts: list[str | None] = [text]
+            case FunctionChange() | NewFunction():
+                texts = [change.defaults, change.kwdefaults, change.annotations]
+            case _:
+                continue
+        for node in (node for text in texts if text for node in ast.walk(ast.parse(text, mode="eval"))):
+            if isinstance(node, ast.Name | ast.Attribute):
+                symbol = context.world.new.resolve(context.module, context.new.names.dotted(node))
+                found |= {symbol[0]} if symbol in brought else set()
+    return found
 
 
 def _origin(statement: str, context: Context) -> tuple[str, str] | None:

@@ -41,9 +41,8 @@ class Hit:
     via: tuple[str, ...]
 
     def __str__(self) -> str:
-        what = f"{self.piece.role} of {self.piece.owner}" if self.piece.owner else self.piece.role
         through = f", through {' and '.join(self.via)}" if self.via else ""
-        return f"{self.path}:{self.line} ({what}{through})"
+        return f"{self.path}:{self.line} ({self.piece.what}{through})"
 
 
 @dataclass(slots=True)
@@ -68,13 +67,17 @@ class Reach:
         return self._search([(symbol, True) for symbol in symbols])
 
     def of_value(self, symbol: Symbol) -> list[Hit]:
-        """The import-time pieces that read the value in functions that they call, or look it up by its name."""
-        hits = self._search([(symbol, False)])
-        uses = self._version.modules[symbol[0]]
-        for piece, texts in self._index(symbol[0]).looked_up:
-            if symbol[1] in texts and piece.owner != symbol[1]:
-                hits.append(Hit(symbol[0], uses.source.path, piece, texts[symbol[1]], True, True, ()))
-        return hits
+        """The import-time pieces that read the value, by themselves (no ``via``) or in functions that they call."""
+        return self._search([(symbol, False)])
+
+    def looked_up(self, symbol: Symbol) -> list[Hit]:
+        """The import-time pieces of its module that look the value up by its name's text."""
+        path = self._version.modules[symbol[0]].source.path
+        return [
+            Hit(symbol[0], path, piece, texts[symbol[1]], True, True, ())
+            for piece, texts in self._index(symbol[0]).looked_up
+            if symbol[1] in texts and piece.owner != symbol[1]
+        ]
 
     def reads(self, module: str, piece: Evaluated) -> frozenset[str]:
         """The names of ``module`` that the piece reads or calls, in functions of the module that it calls too."""

@@ -43,36 +43,12 @@ def check_function(context: Context, item: Item, changed: Sequence[str]) -> bool
         )
     if not kept:
         unsure = [hit for hit in hits if not hit.sure]
-        _may_be_stale(context, symbol, "the function may have run while modules were imported", unsure, item)
+        may_be_stale(context, symbol, "the function may have run while modules were imported", unsure, item)
     return whole
 
 
-def check_value(context: Context, item: Item, *, old_line: int, difference: str) -> bool:
-    """The same for a value that import-time code read in the functions that it called, or by its name's text."""
-    symbol = context.symbol(item.name)
-    hits = context.world.reach.of_value((context.module, symbol))
-    kept = [hit for hit in hits if hit.sure and hit.kept]
-    if kept:
-        context.report.refused(
-            codes.COPIED_AT_IMPORT,
-            symbol,
-            f"the old value was read while modules were imported, and what was made of it would stay: {_shown(kept)}",
-            "give the new value a new name and let the functions use it, or change the places named",
-            old_line=old_line,
-            new_line=item.line,
-            difference=difference,
-        )
-        return False
-    _may_be_stale(context, symbol, "the old value may have been read while modules were imported", hits, item)
-    return True
-
-
-def was_read(context: Context, name: str) -> bool:
-    """Whether what import-time code made of the module's value ``name`` is kept, as far as that is certain."""
-    return any(hit.sure and hit.kept for hit in context.world.reach.of_value((context.module, name)))
-
-
-def _may_be_stale(context: Context, symbol: str, what: str, hits: Sequence[Hit], item: Item) -> None:
+def may_be_stale(context: Context, symbol: str, what: str, hits: Sequence[Hit], item: Item) -> None:
+    """Tell of import-time code that may have used the old version."""
     if hits:
         context.report.note(
             codes.MAY_BE_STALE,

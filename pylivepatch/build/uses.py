@@ -38,6 +38,11 @@ class Evaluated:
     def key(self) -> tuple[str, str, str]:
         return self.owner, self.role, ast.dump(self.node)
 
+    @property
+    def what(self) -> str:
+        """For a message: ``default of f``."""
+        return f"{self.role} of {self.owner}" if self.owner else self.role
+
 
 @dataclass(frozen=True, slots=True)
 class Copy:
@@ -103,6 +108,12 @@ class Uses:
             if isinstance(node, ast.Global):
                 for name in node.names:
                     found.setdefault(name, node.lineno)
+        return found | {name: line for name, line in self.bound_by_code.items() if name not in found}
+
+    @cached_property
+    def bound_by_code(self) -> dict[str, int]:
+        """Names that import-time code binds otherwise than by a plain assignment → line."""
+        found: dict[str, int] = {}
         for item in self.items:
             if item.kind == "code" and not item.skeleton:
                 for inner in ast.walk(item.node):

@@ -1,8 +1,7 @@
 """Module constants and class attributes: which changes of a value a running process can follow.
 
-A name is rebound; whoever copied the old value at import keeps it. So a change is carried only where nobody
-did, or where the copy is a plain ``from module import NAME`` of an immutable literal, which is then rebound
-as well.
+A name is rebound, or the list, dict or set that it means gets new content. Whoever copied the old value at import
+has to follow: that is seen to when all modules have been compared (``follow``).
 """
 
 from __future__ import annotations
@@ -10,19 +9,13 @@ from __future__ import annotations
 import ast
 
 from pylivepatch.build import codes
-from pylivepatch.build.context import Context
+from pylivepatch.build.context import Context, Root
 from pylivepatch.build.lambdas import compare_lambdas
 from pylivepatch.build.machinery import check_changed_attribute, check_new_member
-from pylivepatch.build.names import Unsafe, check_expression, is_literal, is_shareable
+from pylivepatch.build.names import Unsafe
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import Item
-from pylivepatch.build.stale import check_value, was_read
-from pylivepatch.build.uses import Copy
-from pylivepatch.build.world import Place
 from pylivepatch.patch import ValueChange
-
-# What a release calls itself. A live patch does not make a process another release, so the old name may stay.
-_VERSION_NAMES = frozenset({"__version__", "__version_info__", "version", "version_info", "VERSION"})
 
 
 def compare_value(context: Context, old: Item, new: Item) -> None:
@@ -60,58 +53,40 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
         )
         return
     try:
-        _check(context, old.value, old=True)
-        _check(context, new.value)
+        old_expr, new_expr = _pure(context, old, old=True), _pure(context, new)
     except Unsafe as part:
         report.refused(
             codes.NOT_LITERAL,
             symbol,
-            f"its value is no literal, and evaluating it again is not known to be free of side effects: "
-            f"{part}",
+            f"evaluating its value again is not known to be free of side effects: {part}",
             "add a new name with a literal value and let the functions use it, or compute it in a function",
             difference=difference,
             old_line=old.line,
             new_line=new.line,
         )
         return
-    if _is_rebound(context, new.name):
-        line = context.old.rebound.get(new.name) or context.new.rebound[new.name]
+    line = _bound_by_code(context, new.name)
+    if line:
         report.refused(
             codes.REBOUND,
             symbol,
-            f"it is state, not a constant: line {line} binds it at run time",
+            f"it is state, not a constant: the import-time code in line {line} binds it",
             "change the functions that use it instead",
             difference=difference,
             old_line=old.line,
             new_line=new.line,
         )
         return
-    if not context.owner and new.name in _VERSION_NAMES and (
-        _is_copied(context, old, new) or was_read(context, new.name)
-    ):
-        report.note(
-            codes.LEFT_IN_PLACE,
-            symbol,
-            "the version's name was copied at import in ways that cannot be followed; the process goes on "
-            "naming the "
-            "version that it started as",
-            old_line=old.line,
-            new_line=new.line,
-            difference=difference,
-        )
-        return
-    if not _follow_copies(context, old, new, difference):
-        return
-    if not check_value(context, new, old_line=old.line, difference=difference):
-        return
     if not check_changed_attribute(context, new, difference=difference):
         return
-    old_text, new_text = ast.unparse(old.value), ast.unparse(new.value)
-    context.changes.append(ValueChange(context.owner, new.name, new.line, old_text, new_text))
+    change = ValueChange(context.owner, new.name, new.line, ast.unparse(old_expr), ast.unparse(new_expr))
+    context.changes.append(change)
+    context.roots.append(Root(context, old, new, change, old_expr, new_expr, difference))
+    state = not context.owner and (new.name in context.old.rebound or new.name in context.new.rebound)
     report.applied(
         codes.VALUE_CHANGED,
         symbol,
-        "the value changed",
+        "the value changed" + ("; the load is refused where a function has set it already" if state else ""),
         difference=difference,
         old_line=old.line,
         new_line=new.line,
@@ -142,19 +117,19 @@ def new_value(context: Context, new: Item) -> None:
         )
         return
     try:
-        _check(context, new.value, fresh=True)
+        value = _pure(context, new, fresh=True)
     except Unsafe as part:
         report.refused(
             codes.NOT_LITERAL,
             symbol,
-            f"its value is no literal, and evaluating it is not known to be free of side effects: {part}",
+            f"evaluating its value is not known to be free of side effects: {part}",
             "make it a literal, or compute it in a function when it is first needed",
             new_line=new.line,
         )
         return
     if not check_new_member(context, new):
         return
-    context.changes.append(ValueChange(context.owner, new.name, new.line, None, ast.unparse(new.value)))
+    context.changes.append(ValueChange(context.owner, new.name, new.line, None, ast.unparse(value)))
     report.applied(codes.VALUE_NEW, symbol, "new value", new_line=new.line)
 
 
@@ -206,88 +181,16 @@ def _refuse_shape(context: Context, item: Item, old_line: int, difference: str) 
     )
 
 
-def _check(context: Context, value: ast.expr, *, old: bool = False, fresh: bool = False) -> None:
-    uses, hidden = (context.old, context.old_hidden) if old else (context.new, context.new_hidden)
-    check_expression(value, uses.names, hidden=hidden, fresh=fresh, class_name=context.class_name)
+def _pure(context: Context, item: Item, *, old: bool = False, fresh: bool = False) -> ast.expr:
+    """The item's expression for the module's namespace. Raises :class:`Unsafe`."""
+    node = context.expression(item.value, item.line, old=old)
+    context.purity(old=old).check(node, fresh=fresh)
+    return node
 
 
-def _is_rebound(context: Context, name: str) -> bool:
-    return not context.owner and (name in context.old.rebound or name in context.new.rebound)
-
-
-def _is_copied(context: Context, old: Item, new: Item) -> bool:
-    return bool(_copies_of(context, old, new)[1])
-
-
-def _copies_of(context: Context, old: Item, new: Item) -> tuple[list[Copy], list[Place]]:
-    """The copies that can be rebound too, and the places where the old value stays."""
-    copies: list[Copy] = []
-    places: list[Place] = []
+def _bound_by_code(context: Context, name: str) -> int:
+    """The line of import-time code, other than an assignment, that binds the name; 0 for none."""
     if context.owner:
-        places = context.world.readers(context.module, new.name, owner=context.owner)
-    else:
-        literal = is_literal(old.value) and is_literal(new.value)
-        shareable = is_shareable(old.value, context.old.names) and is_shareable(new.value, context.new.names)
-        _collect(context, context.module, new.name, literal and shareable, copies, places)
-    return copies, places
-
-
-def _follow_copies(context: Context, old: Item, new: Item, difference: str) -> bool:
-    """Rebind the copies too where that is all there is to do; else refuse, naming the places."""
-    copies, places = _copies_of(context, old, new)
-    if places:
-        shown = ", ".join(map(str, places[:5])) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
-        context.report.refused(
-            codes.COPIED_AT_IMPORT,
-            context.symbol(new.name),
-            f"the old value was copied while modules were imported, and the copies would stay: {shown}",
-            "give the new value a new name and let the functions use it, or change the places named",
-            old_line=old.line,
-            new_line=new.line,
-            difference=difference,
-        )
-        return False
-    for copy in copies:
-        peer = context.peers[copy.importer]
-        if any(isinstance(change, ValueChange) and change.target == copy.bound for change in peer.changes):
-            continue
-        peer.changes.append(
-            ValueChange("", copy.bound, copy.line, ast.unparse(old.value), ast.unparse(new.value))
-        )
-        peer.report.applied(
-            codes.VALUE_CHANGED,
-            copy.bound,
-            f"the name was imported from {copy.module}, where its value changed",
-            old_line=copy.line,
-            new_line=copy.line,
-            difference=difference,
-        )
-    return True
-
-
-def _collect(
-    context: Context, module: str, name: str, shareable: bool, copies: list[Copy], places: list[Place]
-) -> None:
-    """Every copy of ``module``'s ``name``, and of those copies; what cannot be followed goes into
-    ``places``.
-    """
-    places += context.world.readers(module, name)
-    for copy in context.world.new.copies.get(module, ()):
-        if copy.name not in (name, "*") or not _was_there(context, copy):
-            continue
-        uses = context.peers[copy.importer].new
-        unclear = copy.conditional or copy.name == "*" or copy.bound in uses.rebound or not shareable
-        if unclear or sum(item.name == copy.bound for item in uses.items) > 1:
-            places.append(Place(uses.source.path, copy.line, f"from {copy.module} import {copy.name}"))
-        elif copy not in copies:
-            copies.append(copy)
-            _collect(context, copy.importer, copy.bound, shareable, copies, places)
-
-
-def _was_there(context: Context, copy: Copy) -> bool:
-    """Whether the old version copied too: a new import gets the new value by itself."""
-    old = context.world.old.modules.get(copy.importer)
-    return old is not None and any(
-        (other.module, other.name, other.bound) == (copy.module, copy.name, copy.bound)
-        for other in old.copies
-    )
+        return 0
+    lines = (uses.bound_by_code.get(name, 0) for uses in (context.old, context.new))
+    return next(filter(None, lines), 0)

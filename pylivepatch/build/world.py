@@ -6,13 +6,14 @@ import ast
 import builtins
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from pylivepatch.build.classes import Classes
-from pylivepatch.build.names import Names
+from pylivepatch.build.names import Names, Unsafe
+from pylivepatch.build.pure import Purity, once, qualified
 from pylivepatch.build.reach import Reach
 from pylivepatch.build.source import Source
 from pylivepatch.build.uses import Copy, Evaluated, Uses, executed_nodes
@@ -71,6 +72,8 @@ class Version:
         self.modules: dict[str, Uses] = {
             name: known.get(id(source)) or Uses(source) for name, source in sources.items()
         }
+        self._data: dict[tuple[str, str], bool] = {}
+        self._pure: dict[tuple[str, str], bool] = {}
 
     @cached_property
     def copies(self) -> dict[str, list[Copy]]:
@@ -118,6 +121,53 @@ class Version:
                 if item.kind == "value" and counts[item.name] == 1 and not item.guard:
                     found[module, item.name] = item.value
         return found
+
+    @cached_property
+    def class_values(self) -> dict[tuple[str, str], ast.expr]:
+        """Module and qualified name of each class attribute that its class body sets once → its expression, spelled
+        for the module's namespace. None of classes that make something else of their attributes.
+        """
+        found: dict[tuple[str, str], ast.expr] = {}
+        for (module, owner), cls in self.classes.all.items():
+            if self.class_shape(module, cls.node) in ("enum", "fields"):
+                continue
+            bound = {item.name for item in cls.items}
+            for name, item in once(list(cls.items)).items():
+                try:
+                    found[module, f"{owner}.{name}"] = qualified(self, module, owner, item.value, item.line, bound)
+                except Unsafe:
+                    continue
+        return found
+
+    @cached_property
+    def class_lines(self) -> dict[tuple[str, str], int]:
+        """The line of each class attribute that its class body sets once."""
+        return {
+            (module, f"{owner}.{name}"): item.line
+            for (module, owner), cls in self.classes.all.items()
+            for name, item in once(list(cls.items)).items()
+        }
+
+    def is_data(self, symbol: tuple[str, str]) -> bool:
+        """Whether the value of the tree is set once, and to data: see ``pure``."""
+        return self._known(symbol, self._data, lambda purity, value: purity.is_data(value))
+
+    def is_pure(self, symbol: tuple[str, str]) -> bool:
+        """Whether the value of the tree is set once, and to what is pure."""
+        return self._known(symbol, self._pure, _is_pure)
+
+    def _known(
+        self, symbol: tuple[str, str], known: dict[tuple[str, str], bool], ask: Callable[[Purity, ast.expr], bool]
+    ) -> bool:
+        if symbol not in known:
+            known[symbol] = False  # what is made of itself is neither
+            value = self.values.get(symbol)
+            if value is None and "." in symbol[1]:
+                value = self.class_values.get(symbol)
+            elif symbol[1] in self.modules[symbol[0]].rebound:
+                value = None
+            known[symbol] = value is not None and ask(Purity(self, symbol[0]), value)
+        return known[symbol]
 
     def canonical(self, symbol: tuple[str, str]) -> tuple[str, str]:
         """What is called by the name ``symbol``, values that are other names or results of calls followed.
@@ -188,6 +238,14 @@ class Version:
         return "enum" if dotted.endswith(("Enum", "Flag", "Choices")) else "unknown"
 
 
+def _is_pure(purity: Purity, value: ast.expr) -> bool:
+    try:
+        purity.check(value)
+    except Unsafe:
+        return False
+    return True
+
+
 class World:
     """The old and the new version."""
 
@@ -212,18 +270,20 @@ class World:
         """The unchanged import-time code that reads ``module``'s ``name`` (or the class attribute
         ``owner.name``).
         """
-        places = []
+        return [
+            Place(self.new.modules[other].source.path, line, piece.what)
+            for other, piece, line in self.readings(module, name, owner=owner)
+        ]
+
+    def readings(self, module: str, name: str, *, owner: str = "") -> Iterator[tuple[str, Evaluated, int]]:
+        """The same as the module that reads, the piece of its code, and the line."""
         for other in self.new.modules:
-            path = self.new.modules[other].source.path
             for piece in self.unchanged_pieces(other):
                 if other == module and piece.owner == (f"{owner}.{name}" if owner else name):
                     continue
                 line = self._reads(other, piece, module, name, owner)
                 if line:
-                    places.append(
-                        Place(path, line, f"{piece.role} of {piece.owner}" if piece.owner else piece.role)
-                    )
-        return places
+                    yield other, piece, line
 
     def _reads(self, other: str, piece: Evaluated, module: str, name: str, owner: str) -> int:
         version = self.new

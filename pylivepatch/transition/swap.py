@@ -12,7 +12,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from pylivepatch.activeness.references import Version
-from pylivepatch.commit import MISSING, read_attribute
+from pylivepatch.commit import MISSING, Contents, owner_key, read_attribute
 from pylivepatch.ftrace.hooks import awaits
 from pylivepatch.ftrace.late import LateEntry
 from pylivepatch.ftrace.trampoline import Path, Template, adopt_slot, instantiate
@@ -92,7 +92,8 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A value to be bound at the switch: on a module's dict, a class or a function. ``MISSING`` for none.
+    """A value to be bound at the switch: on a module's dict, a class or a function. ``MISSING`` for none. Or the
+    content of a container (``Contents``; the name is empty).
 
     ``old`` is what is there before; keeping it also keeps it alive over the switch, so that no ``__del__`` runs in it.
     """
@@ -104,6 +105,11 @@ class Attribute:
     label: str
     settled: bool = False  # ``new`` was there before the patch was loaded: nothing to check on the way in
 
+    @property
+    def key(self) -> tuple[int, str]:
+        """The same for whatever binds the same."""
+        return owner_key(self.owner, self.name)
+
     def current(self) -> Any:
         return read_attribute(self.owner, self.name)()
 
@@ -112,10 +118,10 @@ class Attribute:
         return self.is_old(self.current())
 
     def is_old(self, current: Any) -> bool:
-        """Whether this is ``old``. Function attributes may be given back as equal copies."""
+        """Whether this is ``old``. Function attributes and contents may be given back as equal copies."""
         if current is self.old or (self.settled and current is self.new):
             return True
-        if current is MISSING or self.old is MISSING or not isinstance(self.owner, FunctionType):
+        if current is MISSING or self.old is MISSING or not isinstance(self.owner, FunctionType | Contents):
             return False
         return alike(current, self.old)
 

@@ -252,7 +252,7 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "a class attribute made of another": (
         "class C:\n a = 1\n b = (a,)\n",
         "class C:\n a = 2\n b = (a,)\n",
-        ["!PLP261 C.a"],
+        ["PLP212 C.a", "PLP212 C.b"],
     ),
     "code in a class body": ("class C:\n a = 1\n", "class C:\n a = 1\n print(a)\n", ["!PLP280 C"]),
     "a class's docstring": ('class C:\n "a"\n', 'class C:\n "b"\n', [".PLP221 C.__doc__"]),
@@ -273,13 +273,18 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "a constant in a default": (
         "X = 1\ndef f(a=X): return a\n",
         "X = 2\ndef f(a=X): return a\n",
+        ["PLP210 f", "PLP212 X"],
+    ),
+    "a constant in another": ("X = 1\nY = X + 1\n", "X = 2\nY = X + 1\n", ["PLP212 X", "PLP212 Y"]),
+    "a constant in what calls": (
+        "import os\nX = 1\nY = os.listdir(X)\n",
+        "import os\nX = 2\nY = os.listdir(X)\n",
         ["!PLP261 X"],
     ),
-    "a constant in another": ("X = 1\nY = X + 1\n", "X = 2\nY = X + 1\n", ["!PLP261 X"]),
     "a constant in a class body": (
         "X = 1\nclass C:\n a = X\n",
         "X = 2\nclass C:\n a = X\n",
-        ["!PLP261 X"],
+        ["PLP212 C.a", "PLP212 X"],
     ),
     "a constant in a decorator": (
         "import app\nX = 1\n@app.go(X)\ndef f(): return 1\n",
@@ -294,6 +299,11 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "a counter": (
         "n = 0\ndef f():\n global n\n n += 1\n",
         "n = 1\ndef f():\n global n\n n += 1\n",
+        ["PLP212 n"],
+    ),
+    "a value that a loop binds too": (
+        "n = 0\nfor n in (1, 2): pass\n",
+        "n = 1\nfor n in (1, 2): pass\n",
         ["!PLP262 n"],
     ),
     "assigned twice": ("x = 1\nx = 2\n", "x = 1\nx = 3\n", ["!PLP263 x"]),
@@ -551,10 +561,10 @@ def test_a_finding_shows_the_first_difference_in_source_order(tmp_path: Path) ->
 
 
 def test_a_refusal_names_every_place_that_copied_the_value(tmp_path: Path) -> None:
-    old = "X = [1]\ndef f(a=X): ...\nclass C:\n    b = X\n"
+    old = "X = [1]\n@tell(len(X))\ndef f(): ...\nclass C:\n    b = tell(len(X))\n"
     (refusal,) = build(tmp_path, old, old.replace("[1]", "[2]")).refusals
-    assert "mod.py:2 (default of f)" in refusal.message
-    assert "mod.py:4 (value of C.b)" in refusal.message
+    assert "mod.py:2 (decorator of f)" in refusal.message
+    assert "mod.py:5 (value of C.b)" in refusal.message
     assert refusal.advice
 
 
