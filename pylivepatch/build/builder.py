@@ -11,8 +11,8 @@ from pathlib import Path
 from pylivepatch.build.apply import apply_diffs
 from pylivepatch.build.compare import compare_trees
 from pylivepatch.build.findings import BuildResult, Finding
-from pylivepatch.build.releases import fetch
-from pylivepatch.build.requires import check_requirement, of_project
+from pylivepatch.build.releases import Release, fetch
+from pylivepatch.build.requires import check_requirement, compare_needs, of_project
 from pylivepatch.build.tree import CHECK_PATH, File, arrange, package_prefix, read_pair, read_raw
 from pylivepatch.errors import BuildError, BuildRefused, NothingChanged
 from pylivepatch.patch import Patch
@@ -85,13 +85,18 @@ def examine_releases(
     _check_name(name)
     with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
         before, after = (fetch(dist, one, Path(folder), timeout=timeout) for one in (old, new))
-    requires = check_requirement(after.requires_python, f"{dist} {new}")
+    return compare_releases(before, after, name=name, description=description or f"{dist} {old} to {new}")
+
+
+def compare_releases(old: Release, new: Release, *, name: str, description: str) -> BuildResult:
+    """Compare two releases that were read. Raises what :func:`examine` raises."""
     return examine_files(
-        arrange(before.files),
-        arrange(after.files),
+        arrange(old.files),
+        arrange(new.files),
         name=name,
-        description=description or f"{dist} {old} to {new}",
-        requires_python=requires,
+        description=description,
+        notes=compare_needs(old.needs, new.needs),
+        requires_python=check_requirement(new.requires_python, description),
     )
 
 

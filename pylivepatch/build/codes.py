@@ -106,6 +106,11 @@ MAY_BE_STALE = _code(
     "What import-time code made with the old version may stay; the places are named.",
 )
 
+NEEDS_CHANGED = _code(
+    "PLP227", "applied-with-note", "it asks for other releases",
+    "The new release has other requirements than the old one: the process keeps the releases that it runs.",
+)
+
 # Functions that cannot be carried.
 KIND_CHANGED = _code(
     "PLP230", "refused", "the kind changed",
@@ -300,6 +305,11 @@ ORDER_CHANGED = _code(
     "PLP285", "refused", "the order changed",
     "Another one of several definitions is the live one now, or import-time code changed places.",
     "Leave the order as it was, or give each definition a name of its own.",
+)
+PINNED = _code(
+    "PLP286", "needs-author", "it is for another release of what it needs",
+    "The new release names one release of another distribution, and the old one named another.",
+    "Leave it to a restart, which brings both; or see that the new code runs with the release that the process has.",
 )
 
 ALL: dict[str, str] = {

@@ -40,7 +40,7 @@ class Finding:
     @property
     def place(self) -> str:
         """``module:symbol (file:line)``."""
-        name = f"{self.module}:{self.symbol}" if self.symbol else self.module
+        name = ":".join(filter(None, (self.module, self.symbol)))
         line = self.new_line or self.old_line
         spot = f"{self.file}:{line}" if line else self.file
         return f"{name} ({spot})" if name else spot

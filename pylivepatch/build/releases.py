@@ -9,10 +9,10 @@ import re
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pylivepatch.build.requires import of_metadata
+from pylivepatch.build.requires import needs_of_metadata, of_metadata
 from pylivepatch.errors import ReleaseError
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -21,10 +21,11 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The files of a release by path below ``site-packages``, without its metadata."""
+    """The files of a release by path below ``site-packages``, without its metadata; and what that says it needs."""
 
     files: dict[str, bytes]
     requires_python: str
+    needs: dict[str, str] = field(default_factory=dict)
 
 
 def fetch(dist: str, version: str, folder: Path, *, timeout: float) -> Release:
@@ -100,12 +101,14 @@ def read_wheel(path: Path, release: str) -> Release:
     """What a wheel installs. Raises ``ReleaseError``."""
     found: dict[str, bytes] = {}
     requires = ""
+    needs: dict[str, str] = {}
     try:
         with zipfile.ZipFile(path) as wheel:
             for info in wheel.infolist():
                 top, _, rest = info.filename.partition("/")
                 if top.endswith(".dist-info") and rest == "METADATA":
-                    requires = of_metadata(wheel.read(info).decode("utf-8", "replace"))
+                    metadata = wheel.read(info).decode("utf-8", "replace")
+                    requires, needs = of_metadata(metadata), needs_of_metadata(metadata)
                 if info.is_dir() or top.endswith((".dist-info", ".egg-info")):
                     continue
                 name = info.filename
@@ -119,4 +122,4 @@ def read_wheel(path: Path, release: str) -> Release:
             where=release,
             advice="try again; if it stays so, the index has a broken file: use another version",
         ) from problem
-    return Release(found, requires)
+    return Release(found, requires, needs)

@@ -11,7 +11,9 @@ import pytest
 
 from pylivepatch import patchfile
 from pylivepatch.build import build_from_diff, build_patch
-from pylivepatch.build.releases import read_wheel
+from pylivepatch.build.builder import compare_releases
+from pylivepatch.build.releases import Release, read_wheel
+from pylivepatch.build.requires import compare_needs, needs_of_metadata
 from pylivepatch.compiled import check_requirement
 from pylivepatch.errors import BuildError, PatchFileError, WrongPython
 from pylivepatch.patch import Patch
@@ -101,3 +103,41 @@ def test_every_error_of_the_builder_and_of_patch_files_says_what_to_do() -> None
         if not any(keyword.arg == "advice" for keyword in node.keywords)
     ]
     assert silent == []
+
+
+OLD_NEEDS = """\
+Name: shop
+Requires-Dist: Shop.Core==1.4
+Requires-Dist: click (>=8.0)
+Requires-Dist: gone
+Requires-Dist: same>=1 ; python_version < "4"
+Requires-Dist: pytest>=7; extra == 'test'
+"""
+NEW_NEEDS = """\
+Name: shop
+Requires-Dist: shop-core==1.5
+Requires-Dist: click>=8.1
+Requires-Dist: same >=1; python_version < '4'
+Requires-Dist: added
+Requires-Dist: pytest>=8; extra == 'test'
+"""
+
+
+def test_other_requirements_are_told_and_another_pinned_release_is_for_the_author() -> None:
+    found = compare_needs(needs_of_metadata(OLD_NEEDS), needs_of_metadata(NEW_NEEDS))
+    assert [(one.code, one.symbol, one.difference) for one in found] == [
+        ("PLP286", "shop-core", "shop-core==1.4 became shop-core==1.5"),
+        ("PLP227", "click", "click>=8.0 became click>=8.1"),
+        ("PLP227", "added", "added is new"),
+    ]
+    assert [one.stops for one in found] == [True, False, False]
+
+
+def test_two_releases_of_which_the_new_one_is_for_another_core_are_not_built() -> None:
+    def release(number: int) -> Release:
+        return Release({"shop.py": f"def f(): return {number}\n".encode()}, "", {"core": f"=={number}"})
+
+    assert compare_releases(release(1), release(1), name="fix", description="").outcome == "unchanged"
+    found = compare_releases(release(1), release(2), name="fix", description="")
+    assert [finding.code for finding in found.refusals] == ["PLP286"]
+    assert found.patch is None

@@ -7,8 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from pylivepatch.build import BuildResult
-from pylivepatch.build.builder import examine_files
-from pylivepatch.build.tree import arrange
+from pylivepatch.build.builder import compare_releases
 from tests.releases.wheels import release, unpack_need
 
 HERE = Path(__file__).parent
@@ -42,8 +41,7 @@ def pairs(table: str | None = None) -> list[Pair]:
 def result(pair: Pair) -> BuildResult:
     """What the builder says of a pair. Raises ``ReleaseError`` where a release has no wheel for this Python."""
     before, after = release(pair.dist, pair.old), release(pair.dist, pair.new)
-    trees = arrange(before.files), arrange(after.files)
-    return examine_files(*trees, name=pair.key, description=pair.note, requires_python=after.requires_python)
+    return compare_releases(before, after, name=pair.key, description=f"{pair.dist} {pair.old} to {pair.new}")
 
 
 def unpack_needs(pair: Pair, target: Path) -> Path:

@@ -66,7 +66,7 @@ def try_pair(pair: Pair) -> Outcome:
     ):
         outcome.edits.setdefault(verdict, {})[code] = count
     outcome.carried = sum(finding.carried for finding in found.changes)
-    outcome.refused = list(dict.fromkeys(f"{one.code} {one.module}:{one.symbol}" for one in found.refusals))
+    outcome.refused = list(dict.fromkeys(f"{one.code} {one.place.partition(' (')[0]}" for one in found.refusals))
     if found.patch is not None:
         with tempfile.TemporaryDirectory(prefix="pylivepatch-releases-") as folder:
             _live(pair, found, outcome, Path(folder))
