@@ -1,10 +1,10 @@
 """Instances that were alive before the load: what their class's new methods expect of them.
 
 An object that the old ``__init__`` made does not have what only the new one sets. Where that is always the same
-literal (or a new parameter, for which the old calls stand for its default), and nothing else ever sets it, the class
-gets it as a default, which old instances find and new ones hide. What changes in an object's life cannot be known for
-one in the middle of it, and needs more than a patch can do. The same goes for an attribute that was made as one kind
-of value and is now made as another.
+literal (or a new parameter, for which the old calls stand for its default), the class gets it as a default, which old
+instances find and new ones hide. Where other code sets the attribute later, an object in the middle of its life begins
+with the default: that is told. What is no literal, or depends on the object, needs the author, and so does an
+attribute that was made as one kind of value and is now made as another.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ Store = tuple[FunctionNode, ast.stmt]
 def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) -> None:
     """Report and carry what instances of the class (``context`` is its body's) newly need."""
     before, after = stores_of(old), stores_of(new)
+    inherited = _inherited(context)
+    for base in _new_bases(context):
+        after = {**stores_of(base), **after}
     for name, stores in after.items():
-        if name not in before:
+        if name not in before and name not in inherited:
             _new_attribute(context, old, new, name, stores)
-        elif _category(before[name]) and _category(stores) and _category(before[name]) != _category(stores):
+        elif name in before and "" not in (kinds := {_category(before[name]), _category(stores)}) and len(kinds) > 1:
             why = "is made as another kind of value than instances that exist have"
             _refuse(context, name, stores, why, before[name])
 
@@ -56,6 +59,33 @@ def stores_of(node: ast.ClassDef) -> dict[str, list[Store]]:
     return found
 
 
+def _inherited(context: Context) -> set[str]:
+    """The attributes that instances have from the old version's classes above this one: set by an ``__init__``, or
+    found in a class.
+    """
+    classes = context.world.old.classes
+    cls = classes.all.get((context.module, context.owner))
+    found: set[str] = set()
+    for base in classes.ancestors(cls) if cls is not None else ():
+        found |= {item.name for item in base.items if item.kind == "value" and not item.typing_only}
+        found |= {
+            name
+            for name, stores in stores_of(base.node).items()
+            if any(function.name == "__init__" and statement in function.body for function, statement in stores)
+        }
+    return found
+
+
+def _new_bases(context: Context) -> list[ast.ClassDef]:
+    """The class statements that the class derives from in the new version only."""
+    old, new = (version.classes for version in (context.world.old, context.world.new))
+    symbol = context.module, context.owner
+    if symbol not in old.all or symbol not in new.all:
+        return []
+    before = {base.symbol for base in old.ancestors(old.all[symbol])}
+    return [base.node for base in new.ancestors(new.all[symbol]) if base.symbol not in before]
+
+
 def _new_attribute(
     context: Context, old: ast.ClassDef, node: ast.ClassDef, name: str, stores: list[Store]
 ) -> None:
@@ -63,8 +93,9 @@ def _new_attribute(
     if place is None:
         return
     value = _default_of(stores, _parameters(old))
-    if value is not None and _set_elsewhere(context, name, stores[0][0]):
-        value = None
+    later = _set_elsewhere(context, name, stores) if value is not None else []
+    if any(isinstance(one.ctx, ast.Del) for _, one in later):
+        value = None  # what a class gives cannot be deleted from an instance
     bound = {item.name: item for item in items_of(node.body) if item.kind in ("value", "function", "class")}
     if name in bound:
         item = bound[name]
@@ -84,13 +115,23 @@ def _new_attribute(
             f"__init__ newly sets it to {ast.unparse(value)}; instances that exist find that in the class",
             new_line=line,
         )
+        if later:
+            places = ", ".join(dict.fromkeys(f"{path}:{one.lineno}" for path, one in later[:5]))
+            context.report.note(
+                codes.MAY_BE_STALE,
+                context.symbol(name),
+                f"other code sets it, too ({places}); instances in the middle of their life begin with "
+                f"{ast.unparse(value)}, whatever it would be by now",
+                new_line=line,
+            )
 
 
 def _default_of(stores: list[Store], old_parameters: set[str]) -> ast.expr | None:
-    """The literal that ``__init__`` sets the attribute to, always; ``None`` where others set it too."""
-    if len(stores) != 1 or stores[0][0].name != "__init__" or stores[0][1] not in stores[0][0].body:
+    """The literal that ``__init__`` sets the attribute to, always and once; ``None`` where there is none."""
+    made = [store for store in stores if store[0].name == "__init__"]
+    if len(made) != 1 or made[0][1] not in made[0][0].body:
         return None
-    function, statement = stores[0]
+    function, statement = made[0]
     value = getattr(statement, "value", None)
     if isinstance(value, ast.Name) and value.id not in old_parameters:
         value = _defaults(function).get(value.id)
@@ -117,20 +158,23 @@ def _defaults(function: FunctionNode) -> dict[str, ast.expr | None]:
     return {name: value for name, value in found.items() if name not in bound}
 
 
-def _set_elsewhere(context: Context, name: str, maker: FunctionNode) -> bool:
-    """Whether any other code of the tree sets or deletes an attribute of that name, other than of unrelated classes'
-    own instances.
+def _set_elsewhere(context: Context, name: str, stores: list[Store]) -> list[tuple[str, ast.Attribute]]:
+    """Where any other code than ``__init__`` sets or deletes an attribute of that name, other than of unrelated
+    classes' own instances: path and node.
     """
-    own = {id(node) for node in ast.walk(maker)}
+    own = {id(node) for function, _ in stores if function.name == "__init__" for node in ast.walk(function)}
     for statement in _unrelated(context):
         own |= {id(node) for _, stored in stores_of(statement).get(name, ()) for node in _stored_in(stored, name)}
-    return any(
-        isinstance(node, ast.Attribute) and node.attr == name and not isinstance(node.ctx, ast.Load)
+    return [
+        (uses.source.path, node)
         for uses in context.world.new.modules.values()
         if name in uses.attributes
         for node in ast.walk(uses.source.tree)
         if id(node) not in own
-    )
+        and isinstance(node, ast.Attribute)
+        and node.attr == name
+        and not isinstance(node.ctx, ast.Load)
+    ]
 
 
 def _unrelated(context: Context) -> Iterator[ast.ClassDef]:

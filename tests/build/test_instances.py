@@ -39,9 +39,11 @@ TABLE: dict[str, tuple[str, list[str]]] = {
     "under a condition": (new("if a: self.b = 1"), REFUSED),
     "changed by another method": (
         new("self.b = 0") + "    def k(self): self.b += 1\n",
-        [*REFUSED, "PLP211 C.k"],
+        [*DEFAULT, ".PLP226 C.b", "PLP211 C.k"],
     ),
-    "changed from outside": (new("self.b = 0") + "def f(c): c.b = 1\n", [*REFUSED, "PLP211 f"]),
+    "changed from outside": (new("self.b = 0") + "def f(c): c.b = 1\n", [*DEFAULT, ".PLP226 C.b", "PLP211 f"]),
+    "deleted from outside": (new("self.b = 0") + "def f(c): del c.b\n", [*REFUSED, "PLP211 f"]),
+    "set twice by __init__": (new("self.b = 0\n        if a: self.b = 1"), REFUSED),
     "set by another class on its own": (
         new("self.b = 0") + "class D:\n    def __init__(self): self.b = 3\n",
         ["PLP216 D", *DEFAULT],
@@ -83,6 +85,37 @@ def test_old_instances_find_the_default_and_new_ones_set_their_own(package: Make
     applied.unload()
     assert (before.m(), after.m()) == (1, 1)
     assert not hasattr(before, "b")
+
+
+def test_an_attribute_that_is_counted_up_begins_with_the_default(package: Make) -> None:
+    count = "    def k(self):\n        self.b += 1\n        return self.b\n"
+    pair = package({"m.py": OLD + count.replace("self.b", "self.a")}, {"m.py": new("self.b = 0") + count})
+    module = pair.module("m")
+    before, other = module.C(), module.C()
+    assert before.k() == 2
+    applied = pair.load()
+    assert [before.k(), before.k(), before.m()] == [1, 2, 2]
+    assert other.m() == 0
+    assert module.C().k() == 1
+    applied.unload()
+    assert before.k() == 3
+    assert not hasattr(other, "b")
+
+
+def test_what_a_base_sets_already_is_no_new_state(tmp_path: Path) -> None:
+    base = "class B:\n    def __init__(self): self.b = 1\n"
+    old = base + "class C(B):\n    def m(self): return self.b\n"
+    after = old.replace("def m(self):", "def m(self):\n        self.b = 2\n       ")
+    assert summary(build(tmp_path, old, after)) == ["PLP210 C.m"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [("3", "PLP215 C.b"), ("[]", "!PLP255 C.b")])
+def test_what_a_new_base_sets_is_new_state(tmp_path: Path, value: str, expected: str) -> None:
+    mixin = f"class M:\n    def __init__(self):\n        super().__init__()\n        self.b = {value}\n"
+    mixin += "    def m(self): return self.b\n"
+    base = "class B:\n    def __init__(self): self.a = 1\n"
+    result = build(tmp_path, f"{base}class C(B): pass\n", f"{base}{mixin}class C(M, B): pass\n")
+    assert summary(result) == sorted([expected, "PLP216 M", "PLP217 C"])
 
 
 def test_a_property_of_a_foreign_base_is_not_hidden(package: Make) -> None:

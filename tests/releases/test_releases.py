@@ -40,11 +40,10 @@ BUILT: dict[str, int] = {
 """Pair → how many changes the patch carries."""
 
 REFUSED: dict[str, set[str]] = {
-    "werkzeug-2.2.3": {"PLP253", "PLP255"},
+    "werkzeug-2.2.3": {"PLP253"},
     "urllib3-2.0.6": {"PLP261"},
     "sqlparse-0.4.4": {"PLP231", "PLP255", "PLP263", "PLP282"},
-    "paramiko-3.4.0": {"PLP255"},
-    "aiohttp-3.9.2": {"PLP253", "PLP255", "PLP263"},
+    "aiohttp-3.9.2": {"PLP253", "PLP263"},
 }
 """Pair → the codes of what is refused."""
 
