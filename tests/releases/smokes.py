@@ -345,7 +345,7 @@ def paramiko() -> None:
     ours, theirs = socket.socketpair()
     server = package.Transport(theirs)
     server.add_server_key(_host_key())
-    server.start_server(server=_ssh_server(package.ServerInterface)())
+    server.start_server(event=threading.Event(), server=_ssh_server(package.ServerInterface)())
     client = package.Transport(ours)
     try:
         client.connect(username="user", password="password")
@@ -358,6 +358,8 @@ def paramiko() -> None:
     finally:
         client.close()
         server.close()
+        client.join(20)
+        server.join(20)
 
 
 @cache
