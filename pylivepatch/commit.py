@@ -6,6 +6,10 @@ iterator and keeps nothing; the iterators are chains of ``map(setattr, …)`` an
 could fail or run Python code (the release of old values, an unhashable key, a closure of the wrong size) is ruled out
 before, and old values are kept alive over the call.
 
+Up to 3.11 the garbage collector may come in the middle of such a call, wherever something is allocated, and with it
+finalizers and weakref callbacks written in Python, in which threads change hands. So each of these calls turns it off
+as its first step and on again as its last (a microsecond or two). From 3.12 on it waits for the eval loop.
+
 One exception is out of our hands: an audit hook written in Python is called for each ``__code__`` assignment. Even then
 the rules hold while trampolines are installed, as a call in between is a late entry: the counter is 0 before the
 first assignment, and data goes before code.
@@ -13,17 +17,20 @@ first assignment, and data goes before code.
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, repeat, starmap
+from itertools import chain, compress, repeat, starmap
 from operator import call, eq
 from time import perf_counter
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 exhaust = deque[Any](maxlen=0).extend
-"""Runs an iterator to its end, in one C call."""
+"""Runs an iterator to its end, in one C call; up to 3.11 with garbage collections in it: see :func:`at_once`."""
 
 MISSING = object()
 """Stands for a name that is not there, before or after."""
@@ -95,18 +102,47 @@ def read_attribute(owner: Any, name: str) -> Callable[[], Any]:
     return partial(getattr, owner, name, MISSING)
 
 
+def at_once(*steps: Iterable[Any]) -> None:
+    """Run ``steps`` in order, in one C call in which no garbage is collected. What one raises ends it."""
+    collects: list[bool] = []
+    try:
+        exhaust(chain(_collect_no_more(collects), *steps, _collect_again(collects)))
+    except BaseException:
+        exhaust(_collect_again(collects))
+        raise
+
+
+def read(values: Iterable[_T]) -> list[_T]:
+    """What ``values`` gives, an iterator that runs no Python code, all of one instant."""
+    found: list[_T] = []
+    at_once(map(found.append, values))
+    return found
+
+
 def once(*steps: Iterable[Any], times: list[float], plan: list[Iterable[Any]] | None = None) -> Callable[[], None]:
     """A C callable that runs ``steps`` in order, once, and notes its own beginning and end in ``times`` (seconds).
 
-    A second call does nothing: the iterators are used up. ``plan`` is a list to put them into: emptied before the
-    first call, nothing is done, and nothing of the steps is kept.
+    A second call does nothing: the iterators are used up. After a step that raised, it goes on with the next. ``plan``
+    is a list to put them into: emptied before the first call, nothing is done, and nothing of the steps is kept.
     """
     plan = [] if plan is None else plan
-    plan += [_note(times), *steps, _note(times)]
+    collects: list[bool] = []
+    plan += [_collect_no_more(collects), note(times), *steps, note(times), _collect_again(collects)]
     return partial(exhaust, chain.from_iterable(plan))
 
 
-def _note(times: list[float]) -> Iterator[None]:
+def _collect_no_more(collects: list[bool]) -> Iterator[Any]:
+    """Turn the collector off, and note whether it was on. It allocates nothing that the collector would count."""
+    return chain(map(collects.append, map(call, (gc.isenabled,))), map(call, (gc.disable,)))
+
+
+def _collect_again(collects: list[bool]) -> Iterator[Any]:
+    """Turn it on where it was on."""
+    return map(call, compress((gc.enable,), collects))
+
+
+def note(times: list[float]) -> Iterator[None]:
+    """Append the time (``time.perf_counter``) to ``times``."""
     return map(times.append, starmap(perf_counter, [()]))
 
 
@@ -129,7 +165,7 @@ def switch_if_idle(
     found = map(list, [chain(map(counter.__getitem__, (0,)), probe)])
     same = map(eq, [[inside, *expected]], found)
     try:
-        exhaust(map(call, chain.from_iterable(map(actions.__getitem__, same))))
+        at_once(map(call, chain.from_iterable(map(actions.__getitem__, same))))
     except LookupError:  # a container that held a code object changed: before the comparison, so nothing was done
         return False
     return bool(outcome)

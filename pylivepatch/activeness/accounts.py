@@ -51,6 +51,7 @@ from pylivepatch.activeness.variables import (
     slots_of,
     suspended_in,
 )
+from pylivepatch.commit import read
 
 _code_of = attrgetter("__code__")
 _SLICE = 500  # known holders, or objects of the heap, between two offers of the GIL
@@ -60,7 +61,8 @@ _SLICE = 500  # known holders, or objects of the heap, between two offers of the
 class Probe:
     """The reference counts of some versions, then what their changeable holders hold.
 
-    Iterating runs no Python code: exhaust it in one C call, and all that it gives was true at one instant.
+    Its iterator runs no Python code: read it in one C call (``commit.read``), and all that it gives was true at one
+    instant.
     """
 
     versions: Sequence[Version]
@@ -138,7 +140,7 @@ class Accounts:
         while True:
             probe = self.probe()
             try:
-                return probe, list(probe)
+                return probe, read(probe)
             except LookupError:
                 self._slots = [slot for slot in self._slots if slot.present()]
 
@@ -151,6 +153,12 @@ class Accounts:
         """A probe, and what it gives while nothing changes, if nobody executes a version now; else ``None``."""
         probe, seen = self.look()
         return None if any(probe.excess(seen)) else (probe, seen)
+
+    def once_idle(self) -> tuple[Probe, list[int]]:
+        """A probe, and what it will give at a moment at which nobody executes a version, if its holders stay."""
+        probe, seen = self.look()
+        counts = [n - more for n, more in zip(seen, probe.excess(seen), strict=False)]
+        return probe, counts + seen[len(counts) :]
 
     # --- finding holders ----------------------------------------------------------------------------------
 

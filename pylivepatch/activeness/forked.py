@@ -19,14 +19,14 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
-from itertools import chain, starmap
+from itertools import starmap
 from operator import attrgetter
 from types import CodeType, FrameType
 from typing import Any
 
 from pylivepatch.activeness.references import Version, references_of_a_frame
 from pylivepatch.activeness.stacks import every_frame
-from pylivepatch.commit import exhaust
+from pylivepatch.commit import at_once
 
 _Notes = dict[int, tuple[weakref.ref[CodeType], int]]
 """By the id of a code object: the code, and how many frames of it."""
@@ -49,12 +49,10 @@ def work_out(versions: list[Version], excess: Callable[[list[int]], list[int]], 
     objects: list[Any] = []
     seen: list[int] = []
     live: list[int] = []
-    exhaust(
-        chain(
-            map(objects.extend, starmap(gc.get_objects, [()])),
-            map(seen.append, probe),
-            map(live.append, map(id, map(attrgetter("f_code"), every_frame(objects)))),
-        )
+    at_once(
+        map(objects.extend, starmap(gc.get_objects, [()])),
+        map(seen.append, probe),
+        map(live.append, map(id, map(attrgetter("f_code"), every_frame(objects)))),
     )
     objects.clear()
     frames = Counter(live)

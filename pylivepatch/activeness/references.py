@@ -29,6 +29,7 @@ from sys import getrefcount
 from types import CodeType
 
 from pylivepatch.activeness.pace import paced
+from pylivepatch.commit import read
 from pylivepatch.errors import EngineUnsupported
 
 
@@ -69,7 +70,7 @@ _SLICE = 150  # code objects looked at between two offers of the GIL
 
 def counts(versions: Iterable[Version]) -> list[int]:
     """How many references each version's code has beside its own :class:`Version`. One C call."""
-    return [n - _BASE for n in map(getrefcount, map(_code, versions))]
+    return [n - _BASE for n in read(raw_counts(list(versions)))]
 
 
 def raw_counts(versions: Iterable[Version]) -> Iterator[int]:

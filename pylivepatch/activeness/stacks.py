@@ -3,6 +3,11 @@
 Exhausted in one C call it sees threads, and everything suspended that the heap's objects lead to, as they are between
 two instructions of anybody. That is what ``stop_machine()`` gives the kernel; it takes as long as there are frames and
 objects.
+
+What it cannot show: a frame that has not come to its first instruction, which the interpreter hides (while its cells or
+its generator are made a garbage collection may come, up to 3.11, in whose finalizers threads change hands); and what
+``gc.freeze`` has taken off the collector's lists. Reference counts include both; ``stop_machine.py`` says how it does
+without.
 """
 
 from __future__ import annotations
@@ -24,14 +29,14 @@ def every_frame(objects: list[Any]) -> Iterator[Any]:
     The frame of a generator that runs comes twice: as its own and on the stack.
     """
     threads = chain.from_iterable(map(dict.values, starmap(sys._current_frames, [()])))
-    greenlet_types = _greenlet_types()
-    greenlets = compress(objects, map(partial(contains, greenlet_types), map(type, objects)))
-    sleeping = filter(None, map(attrgetter("gr_frame"), greenlets)) if greenlet_types else iter(())
-    suspended = [
-        filter(None, map(attrgetter(name), compress(objects, map(partial(contains, {kind}), map(type, objects)))))
-        for kind, name in _SUSPENDED
-    ]
-    return chain(_stacks(threads), _stacks(sleeping), *suspended)
+    greenlets = map(attrgetter("gr_frame"), _of_types(_greenlet_types(), objects))
+    suspended = [filter(None, map(attrgetter(name), _of_types([kind], objects))) for kind, name in _SUSPENDED]
+    return chain(_stacks(threads), _stacks(filter(None, greenlets)), *suspended)
+
+
+def _of_types(types: list[type], objects: list[Any]) -> Iterator[Any]:
+    """Told by the types' ids: a metaclass may have a ``__hash__`` in Python, or none."""
+    return compress(objects, map(partial(contains, set(map(id, types))), map(id, map(type, objects))))
 
 
 def _stacks(tops: Iterator[Any]) -> Iterator[Any]:
@@ -40,11 +45,11 @@ def _stacks(tops: Iterator[Any]) -> Iterator[Any]:
     return chain.from_iterable(map(takewhile, repeat(bool), map(accumulate, starts, repeat(getattr))))
 
 
-def _greenlet_types() -> set[type]:
+def _greenlet_types() -> list[type]:
     greenlet = sys.modules.get("greenlet")
     if greenlet is None:
-        return set()
-    types = [greenlet.greenlet]
+        return []
+    types: list[type] = [greenlet.greenlet]
     for kind in types:
         types += type.__subclasses__(kind)
-    return set(types)
+    return types

@@ -28,7 +28,18 @@ from pylivepatch import events
 from pylivepatch.activeness import Holder, holders
 from pylivepatch.activeness.accounts import Accounts
 from pylivepatch.activeness.references import Version, base, counts, raw_counts, references_of_a_frame, version_of
-from pylivepatch.commit import calls, once, read_attribute, set_attribute, set_code, set_codes, switch_if_idle
+from pylivepatch.commit import (
+    at_once,
+    calls,
+    note,
+    once,
+    read,
+    read_attribute,
+    set_attribute,
+    set_code,
+    set_codes,
+    switch_if_idle,
+)
 from pylivepatch.errors import (
     CodeMismatch,
     DataMismatch,
@@ -203,7 +214,7 @@ class Transition:
             _give_way()
         times: list[float] = []
         self.state = State.DRAINING if self.state is State.PREPARED else self.state
-        once(set_codes(pairs), times=times)()
+        at_once(note(times), set_codes(pairs), note(times))
         self._hold = max(self._hold, times[1] - times[0])
         self._accounts.refresh(thorough=False)
 
@@ -225,7 +236,7 @@ class Transition:
         # Code that another tool has put in meanwhile stays.
         old = [(f, swap.old.code) for swap in self._all_swaps() for f, c in swap.trampolines if f.__code__ is c]
         born = [set_code(filter(None, map(call, swap.born)), swap.old.code) for swap in self._all_swaps()]
-        once(set_codes(old), *born, times=[])()
+        at_once(set_codes(old), *born)
 
     def settle_after_fork(self) -> None:
         """In a child whose parent was in mid-transition: the thread that ran it is not here. Tells nobody.
@@ -486,7 +497,7 @@ class Transition:
         versions = self._trampoline_versions()
         # One C call, so that both are of one instant. Each trampoline has at least two other references than its
         # frames': its entry in the swap, or being adopted, and its function or this list; the rest is generous.
-        counter, *found = list(chain(map(self.counter.__getitem__, (0,)), raw_counts(versions)))
+        counter, *found = read(chain(map(self.counter.__getitem__, (0,)), raw_counts(versions)))
         references = sum(n - base() for n in found)
         counted = counter - (0 if self.state is State.RELEASED and not self.guards else 1)
         if counter < NEVER and counted > references:

@@ -10,27 +10,35 @@ library: no Python code runs in it, and none elsewhere. It takes as long as ther
 the pause which mode ``refcount`` avoids, and the report says how long it was.
 
 What it looks at: the stacks of all threads; generators, coroutines and async generators, found by a scan of the heap
-(``gc.get_objects``), as are greenlets with the stacks that they sleep on. What it cannot stop: C code that runs without
-the GIL. That executes no Python function, so it does no harm.
+(``gc.get_objects``), as are greenlets with the stacks that they sleep on. Two things it would not see:
+
+* A frame that has not come to its first instruction is on no stack. Threads can change hands there up to 3.11, where a
+  collection may come while the frame's cells or its generator are made. So the call first makes a small collection of
+  its own: where it is refused, as one is under way on some thread, that thread counts as inside.
+* What was frozen (``gc.freeze``) is no part of the scan. Where something is, the reference counts are read in the same
+  call, and must be those of nobody inside.
+
+What it cannot stop: C code that runs without the GIL. That executes no Python function, so it does no harm.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain, starmap
-from operator import attrgetter, call
-from types import CodeType
+from operator import attrgetter, call, ne, not_
 from typing import Any
 
 from pylivepatch.activeness.stacks import every_frame
-from pylivepatch.commit import exhaust
+from pylivepatch.commit import at_once, calls, note
 from pylivepatch.transition.base import Transition
 
 TRIES = 5
 INTERVAL = 2.0  # seconds between two tries
+_FROZEN_AT_START = 2000
+"""3.12 itself freezes some hundred objects. ``gc.freeze`` takes all that there are: thousands in a bare interpreter."""
 
 
 class StopMachine(Transition):
@@ -47,9 +55,9 @@ class StopMachine(Transition):
             if number and self._pause(deadline):
                 return self._committed()
             self._stage("stop")
-            codes = [version.code for version in self._accounts.versions]
+            codes = {id(version.code) for version in self._accounts.versions}
             times: list[float] = []
-            switched = stop_look_and_switch(codes, self._commit, self.counter, times)
+            switched = stop_look_and_switch(codes, *self._accounts.once_idle(), self._commit, self.counter, times)
             stood.append(times[1] - times[0])
             self._hold = max(self._hold, stood[-1])
             self._publish("stopped", seconds=stood[-1], switched=switched)
@@ -69,29 +77,46 @@ class StopMachine(Transition):
 
 
 def stop_look_and_switch(
-    codes: list[CodeType],
+    codes: set[int],
+    probe: Iterable[int],
+    expected: list[int],
     switch: Callable[[], None],
     counter: list[int],
     times: list[float],
 ) -> bool:
-    """In one C call: ``switch`` unless a frame executes one of ``codes``. Notes its begin and end in ``times``."""
+    """In one C call: ``switch`` unless a frame executes one of ``codes`` (ids: a reference to one would be counted), a
+    collection is under way, or objects are frozen and ``probe`` does not give ``expected``.
+
+    Notes its begin and end in ``times``.
+    """
     objects: list[Any] = []
     busy: list[bool] = []
-    wanted = {id(code) for code in codes}
+    found: list[int] = []
     go = (partial(counter.__setitem__, 0, 0), switch)
     actions = {False: go, True: ()}
-    executed = map(id, map(attrgetter("f_code"), every_frame(objects)))
-    look = map(any, [map(wanted.__contains__, executed)])
+    collected: dict[str, Any] = {}
+    frozen = map(_FROZEN_AT_START.__lt__, starmap(gc.get_freeze_count, [()]))
+    busy_by: list[Iterator[bool]] = [
+        map(not_, (collected,)),
+        map(all, [chain(frozen, map(ne, (found,), (expected,)))]),
+        map(codes.__contains__, map(id, map(attrgetter("f_code"), every_frame(objects)))),
+    ]
+    tell = collected.__setitem__
+    gc.callbacks.append(tell)
     try:
-        exhaust(
-            chain(
-                map(times.append, starmap(time.perf_counter, [()])),
-                map(objects.extend, starmap(gc.get_objects, [()])),
-                map(busy.append, look),
-                map(call, chain.from_iterable(map(actions.__getitem__, busy))),
-                map(times.append, starmap(time.perf_counter, [()])),
-            )
+        at_once(
+            note(times),
+            calls((collected.clear, partial(gc.collect, 0))),
+            map(objects.extend, starmap(gc.get_objects, [()])),
+            map(found.append, probe),
+            map(busy.append, map(any, [chain(*busy_by)])),
+            map(call, chain.from_iterable(map(actions.__getitem__, busy))),
+            note(times),
         )
+    except LookupError:  # a container that held a code object changed: before the look, so nothing was done
+        busy.append(True)
+        times.append(time.perf_counter())
     finally:
+        gc.callbacks.remove(tell)
         objects.clear()  # it holds itself, and with it everything that there was
     return not busy[0]

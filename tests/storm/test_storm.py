@@ -42,15 +42,8 @@ def test_a_mode_keeps_its_promise(mode: str, workload: str, seed: int) -> None:
     assert kept(run_cell(mode, workload, cycles=SHORTER.get(workload, SHORT), seed=seed))
 
 
-NOT_SURE = pytest.mark.xfail(
-    strict=False, reason="stop-machine: once, on 3.11, 3 of 6,915 calls began while the other version was inside"
-)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("mode", "workload"), [pytest.param(*cell, marks=NOT_SURE if cell[0] == "stop-machine" else ()) for cell in CELLS]
-)
+@pytest.mark.parametrize(("mode", "workload"), CELLS)
 def test_a_mode_keeps_its_promise_for_long(mode: str, workload: str, seed: int) -> None:
     available(workload)
     assert kept(run_cell(mode, workload, cycles=LONG // 4 if workload in SHORTER else LONG, seed=seed))
