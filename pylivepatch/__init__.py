@@ -27,16 +27,23 @@ __version__ = "0.1.0"
 
 
 def build_patch(
-    old: str | os.PathLike[str], new: str | os.PathLike[str], *, name: str, description: str = ""
+    old: str | os.PathLike[str],
+    new: str | os.PathLike[str],
+    *,
+    name: str,
+    description: str = "",
+    hooks: str | os.PathLike[str] | None = None,
 ) -> Patch:
     """Build a patch from two source trees (or two files). What the ``pylivepatch build`` command calls.
+
+    ``hooks`` is the path of the author's part, a Python file that the patch carries: see ``pylivepatch.hooks``.
 
     Raises :class:`pylivepatch.errors.BuildRefused` where a difference cannot be patched safely, and
     :class:`pylivepatch.errors.NothingChanged`.
     """
     from pylivepatch import build  # the builder stays out of processes that only load
 
-    return build.build_patch(old, new, name=name, description=description)
+    return build.build_patch(old, new, name=name, description=description, hooks=hooks)
 
 
 def verify(

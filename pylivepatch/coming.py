@@ -14,6 +14,7 @@ from pylivepatch.journal import Undertaking
 from pylivepatch.prepare import prepare_module, verify_module
 from pylivepatch.stack import Entry, stack
 from pylivepatch.switching import check_each_once, run, to_load
+from pylivepatch.transformers import prepare_transformers
 from pylivepatch.way import Way
 
 _ARRIVAL_TIMEOUT = 5.0  # for a module that is imported after its patch was loaded; seconds
@@ -54,6 +55,9 @@ def _apply_arrival(entry: Entry, module: ModuleType, undertaking: Undertaking) -
         else:
             verify_module(compiled, module, arriving=True)
             part = prepare_module(compiled, module, arriving=True)
+            if entry._hooks is not None:
+                others = [*entry._waiting, *(there.name for there in entry._parts)]
+                prepare_transformers(entry._hooks, [part], waiting=others)
             check_each_once([part])
             run(undertaking, entry, to_load([part]), Way(_ARRIVAL_TIMEOUT))
             entry._parts.append(part)

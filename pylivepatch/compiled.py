@@ -36,6 +36,7 @@ from pylivepatch.ftrace.verify import check
 from pylivepatch.patch import (
     CodeRef,
     FunctionChange,
+    HooksFile,
     ModulePatch,
     NewBases,
     NewClass,
@@ -103,6 +104,14 @@ class CompiledModule:
     prepared: WeakValueDictionary[str, Any] = field(default_factory=WeakValueDictionary, compare=False, repr=False)
 
 
+class HooksCode(NamedTuple):
+    """The author's part, ready to be executed: marshalled code, and the compressed source for tracebacks."""
+
+    filename: str
+    code: bytes
+    source: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledPatch:
     """What a target takes. ``magic`` is ``importlib.util.MAGIC_NUMBER``, ``optimize`` the ``-O`` level it is for."""
@@ -113,6 +122,7 @@ class CompiledPatch:
     optimize: int
     modules: tuple[CompiledModule, ...]
     groups: tuple[groups.Group, ...] = ()
+    hooks: HooksCode | None = None
 
     def __post_init__(self) -> None:
         shared: WeakValueDictionary[str, Any] = WeakValueDictionary()
@@ -123,7 +133,7 @@ class CompiledPatch:
         head |= {"magic": self.magic.hex(), "optimize": str(self.optimize)}
         head |= {"groups": groups.to_json(self.groups)}
         body = [(m.name, m.filename, m.source, [tuple(item) for item in m.items], m.is_same) for m in self.modules]
-        return _HEADER + json.dumps(head).encode() + b"\n" + marshal.dumps(body)
+        return _HEADER + json.dumps(head).encode() + b"\n" + marshal.dumps((body, self.hooks and tuple(self.hooks)))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CompiledPatch:
@@ -135,12 +145,14 @@ class CompiledPatch:
             head = json.loads(line)
             magic, optimize = bytes.fromhex(head["magic"]), int(head["optimize"])
             check_python(magic, optimize)
+            parts, hooks = marshal.loads(body)
             modules = tuple(
                 CompiledModule(name, filename, source, tuple(Item(*item) for item in items), is_same)
-                for name, filename, source, items, is_same in marshal.loads(body)
+                for name, filename, source, items, is_same in parts
             )
             apart = groups.from_json(head.get("groups", ()))
-            return cls(str(head["name"]), str(head["description"]), magic, optimize, modules, apart)
+            named = str(head["name"]), str(head["description"])
+            return cls(*named, magic, optimize, modules, apart, hooks and HooksCode(*hooks))
         except (ValueError, TypeError, KeyError, EOFError) as error:
             raise CompileError(
                 f"this is not a compiled patch: {error}", advice="send what `pylivepatch load` makes of a patch file"
@@ -198,7 +210,14 @@ def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch
     }
     modules = tuple(_compile_module(patch.name, module, level, brought) for module in patch.modules)
     magic = importlib.util.MAGIC_NUMBER
-    return CompiledPatch(patch.name, patch.description, magic, level, modules, groups.of_patch(patch))
+    hooks = _compile_hooks(patch.name, patch.hooks, level) if patch.hooks is not None else None
+    return CompiledPatch(patch.name, patch.description, magic, level, modules, groups.of_patch(patch), hooks)
+
+
+def _compile_hooks(patch: str, hooks: HooksFile, optimize: int) -> HooksCode:
+    filename = f"<livepatch {patch}>/{hooks.name}"
+    code = _compile(hooks.source, filename, optimize)
+    return HooksCode(filename, marshal.dumps(code), zlib.compress(hooks.source.encode()))
 
 
 def compile_with(executable: str, path: str | os.PathLike[str], *, optimize: int) -> bytes:

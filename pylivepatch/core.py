@@ -8,6 +8,7 @@ function can be taken out.
 from __future__ import annotations
 
 import dataclasses
+import linecache
 import os
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pylivepatch import arrivals, cumulative, journal, patchfile
@@ -30,13 +32,15 @@ from pylivepatch.errors import (
     PrepareError,
     TransitionRestart,
 )
+from pylivepatch.hooks import running
 from pylivepatch.journal import Undertaking
 from pylivepatch.patch import Patch, Replacement
 from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement, verify_module
 from pylivepatch.removable import check_removable
-from pylivepatch.stack import Entry, later_than, stack, taint_by_callbacks
+from pylivepatch.stack import Entry, later_than, show_source, stack, taint_by_callbacks
 from pylivepatch.state import PatchStates, check_compatible
 from pylivepatch.switching import check_each_once, run, to_load, to_replace, to_unload
+from pylivepatch.transformers import check_deep, prepare_transformers, with_search
 from pylivepatch.transition.base import Transition
 from pylivepatch.way import DEFAULT_GATE, DEFAULT_TIMEOUT, Way
 
@@ -112,6 +116,10 @@ def load(
         applied = Applied(name, description, time.time())
         applied._replaced = tuple(stack) if replace else ()
         callbacks, states = (patch.callbacks, patch.states) if isinstance(patch, Patch) else (None, ())
+        if code is not None and code.hooks is not None:
+            undertaking.ending.append(partial(_forget_hooks, applied, code.hooks.filename))
+            applied._hooks = _run_hooks(applied, code, way)
+            callbacks, states = with_search(applied._hooks), applied._hooks.states
         if callbacks is not None or states or any(below._companions for below in applied._replaced):
             applied._companions = (callbacks or Callbacks(), states)
             check_compatible(PatchStates(name, states), _runner.applied, replace=replace)
@@ -122,6 +130,22 @@ def load(
         return applied
 
     return journal.perform(f"load of {name!r}", work)
+
+
+def _run_hooks(applied: Applied, code: CompiledPatch, way: Way) -> running.Hooks:
+    """Execute the author's part: nothing of it runs before every target was verified."""
+    _verify(code, Below(_layers_of(applied)))
+    assert code.hooks is not None
+    filename, marshalled, source = code.hooks
+    show_source(filename, source)
+    hooks = running.run(applied.name, filename, marshalled)
+    check_deep(hooks, deep=way.deep)
+    return hooks
+
+
+def _forget_hooks(applied: Applied, filename: str) -> None:
+    if applied not in stack:
+        linecache.cache.pop(filename, None)
 
 
 def _forget_arrivals(applied: Applied) -> None:
@@ -143,6 +167,8 @@ def _load(
         applied._restart = False
         layers = _layers_of(applied)
         applied._parts, applied._waiting = _prepare(code, replacements, Below(layers))
+        if applied._hooks is not None:
+            prepare_transformers(applied._hooks, applied._parts, waiting=list(applied._waiting))
         if applied._restart:  # making the new version imported one of them
             continue
         if not applied._parts and not applied._waiting:
@@ -187,14 +213,20 @@ def _prepare(
     code: CompiledPatch | None, replacements: tuple[Replacement, ...], below: Below
 ) -> tuple[list[Part], dict[str, CompiledModule]]:
     """The parts for the modules that are there, and the modules that are not. Every target is verified first."""
-    there = [(module, live_modules(module.name)) for module in (code.modules if code else ())]
-    for module, live in there:
-        for one in live:
-            verify_module(module, one, below=below)
+    there = _verify(code, below)
     parts = [prepare_module(module, one, below=below) for module, live in there for one in live]
     parts += [prepare_replacement(replacement, below) for replacement in replacements]
     check_each_once(parts)
     return parts, {module.name: module for module, live in there if not live}
+
+
+def _verify(code: CompiledPatch | None, below: Below) -> list[tuple[CompiledModule, list[ModuleType]]]:
+    """Find every target, and run nothing of the patch. Its modules, each with those that are there."""
+    there = [(module, live_modules(module.name)) for module in (code.modules if code else ())]
+    for module, live in there:
+        for one in live:
+            verify_module(module, one, below=below)
+    return there
 
 
 def unload(

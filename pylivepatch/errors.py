@@ -205,6 +205,12 @@ class CallbackRefused(PrepareError):
     code = "PLP133"
 
 
+class HooksFailed(PrepareError):
+    """The patch's hooks file failed in the target, or asks for what the process cannot do. Nothing was touched."""
+
+    code = "PLP134"
+
+
 # --- the builder --------------------------------------------------------------------------------------------
 
 
@@ -230,6 +236,12 @@ class ReleaseError(BuildError):
     """A release could not be had from the package index."""
 
     code = "PLP203"
+
+
+class HooksError(BuildError):
+    """A hooks file cannot be read, or one of its statements is not understood or not the author's to make."""
+
+    code = "PLP206"
 
 
 class BuildRefused(BuildError):

@@ -150,6 +150,27 @@ class ModulePatch:
 
 
 @dataclass(frozen=True, slots=True)
+class HooksFile:
+    """The author's part: the text of a Python file, ``name`` without folders (see ``pylivepatch.hooks``)."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the builder said of one difference: ``verdict`` is its class, ``where`` ``module:symbol``, ``place``
+    ``file:line``.
+    """
+
+    code: str
+    verdict: str
+    where: str
+    place: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Replacement:
     """A hand-written pair: ``old`` is a live function (or something that wraps one), ``new`` what takes its place."""
 
@@ -162,7 +183,8 @@ class Patch:
     """A set of changes that take effect at one instant, or not at all.
 
     Immutable: :meth:`replace` returns a new patch. ``callbacks`` (``pylivepatch.callbacks.Callbacks``) and ``states``
-    (``pylivepatch.state.State``) are for patches that are made in the process: a patch file does not carry them.
+    (``pylivepatch.state.State``) are for patches that are made in the process: a patch file carries ``hooks`` instead.
+    ``told`` is what the builder said, for people.
 
     >>> patch = Patch("fix").replace(old_function, new_function)      # doctest: +SKIP
     """
@@ -174,10 +196,14 @@ class Patch:
     requires_python: str = ""
     callbacks: Any = None
     states: tuple[Any, ...] = ()
+    hooks: HooksFile | None = None
+    told: tuple[Told, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "._-+" for c in self.name):
             raise ValueError(f"a patch's name is letters, digits and ._-+ only, not {self.name!r}")
+        if self.hooks is not None and (self.callbacks is not None or self.states):
+            raise ValueError("callbacks and states come from the hooks file, or are given by hand, not both")
 
     def replace(self, old: Callable[..., Any], new: Callable[..., Any]) -> Patch:
         """Return this patch with one more pair: every call of ``old`` is to run ``new``.

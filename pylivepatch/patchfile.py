@@ -8,6 +8,7 @@ sources against their hashes. Equal patches give equal bytes. ``docs/patch-file.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import io
 import json
@@ -23,17 +24,20 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pylivepatch.errors import PatchFileError
+from pylivepatch.errors import HooksError, PatchFileError
+from pylivepatch.hooks.reading import contents
 from pylivepatch.patch import (
     Change,
     CodeRef,
     FunctionChange,
+    HooksFile,
     ModulePatch,
     NewBases,
     NewClass,
     NewFunction,
     NewImport,
     Patch,
+    Told,
     ValueChange,
 )
 
@@ -145,7 +149,7 @@ def dump(patch: Patch) -> bytes:
                 "changes": [_change_out(change) for change in module.changes],
             }
         )
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": FORMAT,
         "name": patch.name,
         "description": patch.description,
@@ -153,7 +157,13 @@ def dump(patch: Patch) -> bytes:
         "built_by": f"pylivepatch {_version()}",
         "modules": modules,
     }
+    if patch.told:
+        manifest["told"] = [dataclasses.asdict(told) for told in patch.told]
     try:
+        if patch.hooks is not None:
+            source = patch.hooks.source.encode()
+            entries[f"hooks/{patch.hooks.name}"] = source
+            manifest["hooks"] = {"name": patch.hooks.name, "sha256": hashlib.sha256(source).hexdigest()}
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False).encode()
     except UnicodeEncodeError as problem:
         raise PatchFileError(
@@ -266,7 +276,7 @@ def _unpack(archive: zipfile.ZipFile, bad: Any) -> dict[str, bytes]:
             raise bad(f"the entry {name!r} is packed in a way that patch files do not use")
         if info.file_size > 1 << 20 and info.file_size > MAX_RATIO * max(info.compress_size, 1):
             raise bad(f"the entry {name!r} unpacks to over {MAX_RATIO} times its size", _DISTRUST)
-        if name != _MANIFEST and not name.startswith(("old/", "new/")):
+        if name != _MANIFEST and not name.startswith(("old/", "new/", "hooks/")):
             raise bad(f"the entry {name!r} is none that a patch file has")
         with archive.open(info) as file:  # never more than announced, whatever is in the stream
             entries[name] = file.read(info.file_size + 1)
@@ -319,6 +329,9 @@ def _patch_in(manifest: Any, entries: dict[str, bytes], bad: Any) -> Patch:
     modules = []
     for number, raw in enumerate(top.items("modules")):
         modules.append(_module_in(raw, f"modules[{number}]", entries, bad))
+    hooks = _hooks_in(top.take("hooks", dict), entries, bad) if "hooks" in manifest else None
+    said = top.items("told") if "told" in manifest else []
+    told = tuple(_told_in(raw, f"told[{number}]", bad) for number, raw in enumerate(said))
     top.done()
     names = [module.name for module in modules]
     for repeated in (one for one in names if names.count(one) > 1):
@@ -326,9 +339,35 @@ def _patch_in(manifest: Any, entries: dict[str, bytes], bad: Any) -> Patch:
     if entries:
         raise bad(f"the entry {min(entries)!r} belongs to no module of the manifest")
     try:
-        return Patch(name, description, tuple(modules), requires_python=requires)
+        return Patch(name, description, tuple(modules), requires_python=requires, hooks=hooks, told=told)
     except ValueError as problem:
         raise bad(f"manifest.json: {problem}") from problem
+
+
+def _hooks_in(raw: Any, entries: dict[str, bytes], bad: Any) -> HooksFile:
+    fields = _Fields(raw, "hooks", bad)
+    name, digest = fields.text("name"), fields.text("sha256")
+    fields.done()
+    content = entries.pop(f"hooks/{name}", None)
+    if content is None or "/" in name:
+        raise bad(f"hooks: the file has no entry hooks/{name}")
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise bad(f"hooks/{name} is not the file that the manifest names: its hash differs")
+    try:
+        source = content.decode()
+        contents(source, name)
+    except UnicodeDecodeError as problem:
+        raise bad(f"hooks/{name} is not UTF-8") from problem
+    except HooksError as problem:
+        raise bad(f"{problem.where}: {problem.message}") from problem
+    return HooksFile(name, source)
+
+
+def _told_in(raw: Any, title: str, bad: Any) -> Told:
+    fields = _Fields(raw, title, bad)
+    found = Told(*(fields.text(field.name) for field in dataclasses.fields(Told)))
+    fields.done()
+    return found
 
 
 def _module_in(raw: Any, title: str, entries: dict[str, bytes], bad: Any) -> ModulePatch:

@@ -404,6 +404,20 @@ def _carry(part: Part, function: FunctionType, name: str, value: Any, where: str
     part.attributes.append(Attribute(function, name, old, value, f"{where}.{name}"))
 
 
+def bind_in_class(part: Part, owner: type, name: str, value: Any, where: str) -> None:
+    """Have the switch bind a new class attribute.
+
+    Raises a :class:`PrepareError` where the class cannot take it, or it would hide a property of a base.
+    """
+    _check_bases(owner, name, where)
+    _bind(part, owner, name, value, where)
+
+
+def class_key(owner: type, name: str) -> str:
+    """How the class's dict spells the name: private ones are mangled."""
+    return _mangled(owner, name)
+
+
 def annotations_of(values: dict[str, Any]) -> Any:
     """What to assign to ``ANNOTATIONS``: the dict itself, or, since 3.14, a function that gives it (PEP 649)."""
     if ANNOTATIONS == "__annotations__":

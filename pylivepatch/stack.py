@@ -15,6 +15,7 @@ from typing import Any
 from pylivepatch import arrivals, journal
 from pylivepatch.callbacks import Outcome
 from pylivepatch.compiled import CompiledModule
+from pylivepatch.hooks.running import Hooks
 from pylivepatch.prepare import Part
 from pylivepatch.removable import overridden
 from pylivepatch.taints import Reason, taint
@@ -39,6 +40,7 @@ class Entry:
     tainted: bool = False  # see pylivepatch.taints
     forced: bool = False
     _companions: tuple[Any, ...] = ()  # its callbacks and states, if it has any
+    _hooks: Hooks | None = None  # what its hooks file defines
     _replaced: tuple[Entry, ...] = ()  # while it is being loaded: those whose place it takes
     _restart: bool = False  # a module of the patch has arrived: look again
 
@@ -115,8 +117,11 @@ def show_sources(parts: Iterable[Part]) -> None:
     """Let tracebacks show the new version's lines. They are unpacked when somebody asks."""
     for part in parts:
         if part.source is not None:
-            filename, compressed = part.source
-            linecache.cache[filename] = (partial(_lines, compressed),)
+            show_source(*part.source)
+
+
+def show_source(filename: str, compressed: bytes) -> None:
+    linecache.cache[filename] = (partial(_lines, compressed),)
 
 
 def _lines(compressed: bytes) -> str:

@@ -19,7 +19,8 @@ ALLOWED = {
     "shadow": {"errors"},
     "state": {"errors"},
     "callbacks": {"errors", "events", "state"},
-    "patchfile": {"patch", "errors"},
+    "hooks": {"callbacks", "state", "errors"},
+    "patchfile": {"patch", "hooks", "errors"},
     "ftrace": {"errors"},
     "commit": set(),
     "activeness": {"commit", "errors"},
@@ -33,24 +34,26 @@ ALLOWED = {
     "classes": {"activeness", "errors"},
     "prepare": {"classes", "below", "transition", "compiled", "evaluate", "activeness", "ftrace", "commit"}
     | {"patch", "errors"},
+    "transformers": {"prepare", "hooks", "callbacks", "transition", "activeness", "errors"},
     "arrivals": set(),
     "journal": {"transition", "errors"},
     "way": {"transition", "errors"},
     "taints": {"events"},
     "cumulative": {"below", "compiled", "prepare", "transition", "activeness", "errors"},
     "removable": {"prepare", "transition", "activeness", "errors"},
-    "stack": {"arrivals", "journal", "callbacks", "compiled", "prepare", "removable", "taints"},
+    "stack": {"hooks", "arrivals", "journal", "callbacks", "compiled", "prepare", "removable", "taints"},
     "switching": {"stack", "cumulative", "below", "journal", "way", "prepare", "transition", "activeness"}
     | {"errors", "events"},
-    "coming": {"stack", "switching", "arrivals", "journal", "way", "prepare", "errors", "events"},
+    "coming": {"transformers", "stack", "switching", "arrivals", "journal", "way", "prepare", "errors", "events"},
     "core": {"callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
-    | {"stack", "switching", "coming", "below", "cumulative", "way", "removable", "patchfile", "patch", "errors"},
+    | {"stack", "switching", "coming", "below", "cumulative", "way", "removable", "patchfile", "patch", "errors"}
+    | {"hooks", "transformers"},
     "portrait": set(),
     "live": {"portrait", "core", "prepare", "errors"},
     "verification": {"portrait", "patch", "errors"},
-    "build": {"patch", "patchfile", "errors"},
+    "build": {"patch", "patchfile", "hooks", "errors"},
     "agent": {"core", "live", "verification", "way", "taints", "compiled", "patchfile", "patch", "errors", "events"},
-    "cli": {"agent", "verification", "way", "build", "patchfile", "patch", "errors"},
+    "cli": {"agent", "verification", "way", "build", "patchfile", "patch", "hooks", "errors"},
 }
 
 

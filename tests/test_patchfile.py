@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import stat
@@ -19,12 +20,14 @@ from pylivepatch.errors import PatchFileError
 from pylivepatch.patch import (
     CodeRef,
     FunctionChange,
+    HooksFile,
     ModulePatch,
     NewBases,
     NewClass,
     NewFunction,
     NewImport,
     Patch,
+    Told,
     ValueChange,
 )
 
@@ -52,6 +55,8 @@ PATCH = Patch(
         ModulePatch("pkg", "pkg/__init__.py", "", "", ()),
     ),
     requires_python=">=3.11",
+    hooks=HooksFile("hooks.py", "def post_patch(context): print('ä')\n"),
+    told=(Told("PLP210", "applied", "pkg.mod:f", "pkg/mod.py:3", "changed: body"),),
 )
 
 
@@ -73,6 +78,7 @@ def test_the_manifest_is_readable_and_the_sources_are_files() -> None:
         assert archive.read("new/pkg/mod.py").decode() == NEW
     assert names == [
         "manifest.json",
+        "hooks/hooks.py",
         "new/pkg/__init__.py",
         "new/pkg/mod.py",
         "old/pkg/__init__.py",
@@ -252,8 +258,20 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "a line that is null": (lambda: edit(0, line=None), "line is not a number"),
     "a reference that is text": (lambda: edit(3, old="f"), "old is not an object"),
     "decorators that are numbers": (lambda: edit(4, decorators=[1]), "decorators is no list of text"),
+    "a missing hooks file": (lambda: without("hooks/hooks.py"), "has no entry hooks/hooks.py"),
+    "a hooks file that nobody names": (lambda: with_manifest(lambda m: m.pop("hooks")), "belongs to no module"),
+    "hooks of another hash": (lambda: with_manifest(lambda m: m["hooks"].update(sha256="0" * 64)), "hash differs"),
+    "hooks that are text": (lambda: with_manifest(lambda m: m.update(hooks="x")), "hooks is not an object"),
+    "a word without a code": (lambda: with_manifest(lambda m: m["told"][0].pop("code")), "told[0] has no code"),
     "an unknown field of a change": (lambda: edit(1, more=1), "not known: 'more'"),
 }
+
+
+@pytest.mark.parametrize("text", ["def f(:\n", "safe(1, 2, 3)\n", "\0"])
+def test_a_hooks_file_that_cannot_be_read_is_told_and_not_run(text: str) -> None:
+    data = patchfile.dump(dataclasses.replace(PATCH, hooks=HooksFile("hooks.py", text)))
+    with pytest.raises(PatchFileError, match=r"hooks\.py:1: "):
+        patchfile.load(data, "fix.plp")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -277,8 +295,8 @@ def test_an_entry_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patchfile, "MAX_ENTRIES", 4)
-    with pytest.raises(PatchFileError, match="5 entries, more than 4"):
+    monkeypatch.setattr(patchfile, "MAX_ENTRIES", 5)
+    with pytest.raises(PatchFileError, match="6 entries, more than 5"):
         patchfile.load(GOOD, "fix.plp")
 
 

@@ -184,9 +184,10 @@ class Client:
         with self._request(method, target, body, timeout + _GRACE) as response:
             while line := response.readline():
                 value = self._object(line)
-                if "error" in value:
+                is_event = "event" in value  # which may have an `error` of its own, such as a callback's
+                if "error" in value and not is_event:
                     raise error_from(value["error"], self.path)
-                if "result" in value:
+                if "result" in value and not is_event:
                     report: dict[str, Any] = value["result"]
                     return report
                 if on_event is not None:

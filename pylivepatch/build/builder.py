@@ -8,38 +8,49 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pylivepatch.build import codes
 from pylivepatch.build.apply import apply_diffs
 from pylivepatch.build.compare import compare_trees
-from pylivepatch.build.findings import BuildResult, Finding
+from pylivepatch.build.findings import BuildResult, Finding, Report, heeding
 from pylivepatch.build.releases import Release, fetch
 from pylivepatch.build.requires import check_requirement, compare_needs, of_project
 from pylivepatch.build.tree import CHECK_PATH, File, arrange, package_prefix, read_pair, read_raw
+from pylivepatch.build.word import Word, check_transforms, read_word
 from pylivepatch.errors import BuildError, BuildRefused, NothingChanged
-from pylivepatch.patch import Patch
+from pylivepatch.patch import Patch, ValueChange
 
 PathLike = str | os.PathLike[str]
 
 
-def examine(old: PathLike, new: PathLike, *, name: str, description: str = "") -> BuildResult:
+def examine(
+    old: PathLike, new: PathLike, *, name: str, description: str = "", hooks: PathLike | None = None
+) -> BuildResult:
     """Compare two source trees (two folders) or two files, and say everything that was found.
 
-    Raises ``BuildError`` where a tree cannot be read and ``SourceError`` where a changed file cannot be
-    parsed.
+    ``hooks`` is the path of the author's part (``pylivepatch.hooks``). Raises ``BuildError`` where a tree cannot be
+    read, ``SourceError`` where a changed file cannot be parsed, and ``HooksError`` for a hooks file with a mistake.
     """
     _check_name(name)
-    return examine_files(*read_pair(Path(old), Path(new)), name=name, description=description)
+    return examine_files(*read_pair(Path(old), Path(new)), name=name, description=description, hooks=hooks)
 
 
-def build_patch(old: PathLike, new: PathLike, *, name: str, description: str = "") -> Patch:
+def build_patch(
+    old: PathLike, new: PathLike, *, name: str, description: str = "", hooks: PathLike | None = None
+) -> Patch:
     """The patch that takes a process from the source tree (or file) ``old`` to ``new``.
 
     Raises ``BuildRefused`` (with every refusal), ``NothingChanged``, and what :func:`examine` raises.
     """
-    return _patch_of(examine(old, new, name=name, description=description))
+    return _patch_of(examine(old, new, name=name, description=description, hooks=hooks))
 
 
 def examine_diff(
-    diff: str | PathLike | Sequence[str | PathLike], source: PathLike, *, name: str, description: str = ""
+    diff: str | PathLike | Sequence[str | PathLike],
+    source: PathLike,
+    *,
+    name: str,
+    description: str = "",
+    hooks: PathLike | None = None,
 ) -> BuildResult:
     """Apply unified diffs to the tree ``source`` (in memory), and compare.
 
@@ -59,22 +70,34 @@ def examine_diff(
     prefix = package_prefix(root.parent if single else root)
     patched, notes = apply_diffs(_diff_texts(diff), raw, str(root))
     return examine_files(
-        arrange(raw, prefix), arrange(patched, prefix), name=name, description=description, notes=notes
+        arrange(raw, prefix), arrange(patched, prefix), name=name, description=description, notes=notes, hooks=hooks
     )
 
 
 def build_from_diff(
-    diff: str | PathLike | Sequence[str | PathLike], source: PathLike, *, name: str, description: str = ""
+    diff: str | PathLike | Sequence[str | PathLike],
+    source: PathLike,
+    *,
+    name: str,
+    description: str = "",
+    hooks: PathLike | None = None,
 ) -> Patch:
     """The patch that ``diff`` makes of the tree ``source``: see :func:`examine_diff`.
 
     Raises ``BuildRefused``, ``NothingChanged``, and what :func:`examine_diff` raises.
     """
-    return _patch_of(examine_diff(diff, source, name=name, description=description))
+    return _patch_of(examine_diff(diff, source, name=name, description=description, hooks=hooks))
 
 
 def examine_releases(
-    dist: str, old: str, new: str, *, name: str | None = None, description: str = "", timeout: float = 300.0
+    dist: str,
+    old: str,
+    new: str,
+    *,
+    name: str | None = None,
+    description: str = "",
+    timeout: float = 300.0,
+    hooks: PathLike | None = None,
 ) -> BuildResult:
     """Get two releases of ``dist`` with pip, as wheels and without dependencies, and compare them.
 
@@ -85,10 +108,13 @@ def examine_releases(
     _check_name(name)
     with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
         before, after = (fetch(dist, one, Path(folder), timeout=timeout) for one in (old, new))
-    return compare_releases(before, after, name=name, description=description or f"{dist} {old} to {new}")
+    description = description or f"{dist} {old} to {new}"
+    return compare_releases(before, after, name=name, description=description, hooks=hooks)
 
 
-def compare_releases(old: Release, new: Release, *, name: str, description: str) -> BuildResult:
+def compare_releases(
+    old: Release, new: Release, *, name: str, description: str, hooks: PathLike | None = None
+) -> BuildResult:
     """Compare two releases that were read. Raises what :func:`examine` raises."""
     return examine_files(
         arrange(old.files),
@@ -97,18 +123,26 @@ def compare_releases(old: Release, new: Release, *, name: str, description: str)
         description=description,
         notes=compare_needs(old.needs, new.needs),
         requires_python=check_requirement(new.requires_python, description),
+        hooks=hooks,
     )
 
 
 def build_from_releases(
-    dist: str, old: str, new: str, *, name: str | None = None, description: str = "", timeout: float = 300.0
+    dist: str,
+    old: str,
+    new: str,
+    *,
+    name: str | None = None,
+    description: str = "",
+    timeout: float = 300.0,
+    hooks: PathLike | None = None,
 ) -> Patch:
     """The patch that takes a process from release ``old`` of ``dist`` to ``new``: see
     :func:`examine_releases`.
 
     Raises ``BuildRefused``, ``NothingChanged``, and what :func:`examine_releases` raises.
     """
-    return _patch_of(examine_releases(dist, old, new, name=name, description=description, timeout=timeout))
+    return _patch_of(examine_releases(dist, old, new, name=name, description=description, timeout=timeout, hooks=hooks))
 
 
 def examine_files(
@@ -119,15 +153,29 @@ def examine_files(
     description: str = "",
     notes: Sequence[Finding] = (),
     requires_python: str = "",
+    hooks: PathLike | None = None,
 ) -> BuildResult:
     """Compare two trees that were read (:func:`pylivepatch.build.tree.arrange`). Raises what :func:`examine` raises."""
     requires = requires_python or check_requirement(of_project(new), "pyproject.toml")
-    modules, findings = compare_trees(old, new)
-    every = (*notes, *findings)
+    word = read_word(Path(hooks) if hooks is not None else None)
+    modules, findings = compare_trees(old, new, word)
+    values = ((one.name, change) for one in modules for change in one.changes if isinstance(change, ValueChange))
+    check_transforms(word, {f"{module}:{change.target}" for module, change in values})
+    every = (*(heeding(note, word) for note in notes), *findings, *_unused(word))
     refusals = tuple(finding for finding in every if finding.stops)
     changes = tuple(finding for finding in every if not finding.stops)
-    patch = Patch(name, description, modules, requires_python=requires) if modules and not refusals else None
+    if refusals or not modules:
+        return BuildResult(None, changes, refusals)
+    told = tuple(finding.told() for finding in changes)
+    patch = Patch(name, description, modules, requires_python=requires, hooks=word.file, told=told)
     return BuildResult(patch, changes, refusals)
+
+
+def _unused(word: Word) -> list[Finding]:
+    report = Report("", word.file.name if word.file else "")
+    for what, line in word.unused():
+        report.note(codes.UNUSED_STATEMENT, "", f"no difference needs {what}; leave it out", new_line=line)
+    return report.findings
 
 
 def _patch_of(result: BuildResult) -> Patch:
@@ -171,9 +219,7 @@ def _diff_texts(diff: str | PathLike | Sequence[str | PathLike]) -> list[tuple[s
     found = []
     for number, one in enumerate(several, 1):
         if isinstance(one, str) and ("\n" in one or not one):
-            found.append(
-                (f"diff {number}" if len(several) > 1 else "the diff", one.encode("utf-8", "surrogateescape"))
-            )
+            found.append((f"diff {number}" if len(several) > 1 else "the diff", one.encode("utf-8", "surrogateescape")))
         else:
             path = Path(one)
             found.append((str(path), _read(path)))

@@ -14,18 +14,20 @@ from pylivepatch.build.points import with_point
 from pylivepatch.build.same import same_tree
 from pylivepatch.build.source import TOO_DEEP, Source, decode
 from pylivepatch.build.tree import File, is_text_only
+from pylivepatch.build.word import Word
 from pylivepatch.build.world import World
 from pylivepatch.errors import SourceError
 from pylivepatch.patch import Change, FunctionChange, ModulePatch, NewClass, NewFunction
 
 
 def compare_trees(
-    old: Mapping[str, File], new: Mapping[str, File]
+    old: Mapping[str, File], new: Mapping[str, File], word: Word | None = None
 ) -> tuple[tuple[ModulePatch, ...], tuple[Finding, ...]]:
-    """Compare two trees file by file. Raises ``SourceError`` for a changed file that cannot be read or
-    parsed.
+    """Compare two trees file by file, with the author's ``word`` on them. Raises ``SourceError`` for a changed file
+    that cannot be read or parsed.
     """
-    files = _compare_files(old, new)
+    word = word or Word()
+    files = _compare_files(old, new, word)
     changed = [
         path for path in old if path in new and old[path].data != new[path].data and _is_module(new[path])
     ]
@@ -41,7 +43,7 @@ def compare_trees(
     contexts: dict[str, Context] = {}
     for name in [name for name in world.old.modules if name in world.new.modules]:
         before, after = world.old.modules[name], world.new.modules[name]
-        report = Report(name, after.source.path)
+        report = Report(name, after.source.path, word=word)
         contexts[name] = Context(world, before, after, report, peers=contexts)
     for path in changed:
         context = contexts[new[path].module]
@@ -106,9 +108,9 @@ def _line(change: Change) -> int:
     return change.new.line if isinstance(change, FunctionChange | NewFunction | NewClass) else change.line
 
 
-def _compare_files(old: Mapping[str, File], new: Mapping[str, File]) -> Report:
+def _compare_files(old: Mapping[str, File], new: Mapping[str, File], word: Word) -> Report:
     """What is no change within a module: files that came, went, or are no Python source."""
-    report = Report("", "")
+    report = Report("", "", word=word)
     moved = {file.data: file.module for path, file in old.items() if path not in new and file.data and file.module}
     for path in sorted(old.keys() | new.keys()):
         before, after = old.get(path), new.get(path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pylivepatch.build.codes import TABLE, Verdict
-from pylivepatch.patch import Patch
+from pylivepatch.build.word import Word
+from pylivepatch.patch import Patch, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class Finding:
         return self.verdict in ("needs-author", "refused")
 
     @property
+    def name(self) -> str:
+        """``module:symbol``, or as much of it as there is, or the file: what a ``safe`` statement calls it."""
+        return f"{self.module}:{self.symbol}" if self.symbol else self.module or self.file
+
+    @property
     def place(self) -> str:
         """``module:symbol (file:line)``."""
         name = ":".join(filter(None, (self.module, self.symbol)))
@@ -52,6 +58,12 @@ class Finding:
         if self.advice:
             text += f" What to do: {self.advice}"
         return text
+
+    def told(self) -> Told:
+        """What a patch file keeps of it."""
+        line = self.new_line or self.old_line
+        place = f"{self.file}:{line}" if line else self.file
+        return Told(self.code, self.verdict, self.name, place, self.message)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape that ``pylivepatch build --json`` prints."""
@@ -69,6 +81,14 @@ class Finding:
             "carried": self.carried,
             "nested": list(self.nested),
         }
+
+
+def heeding(finding: Finding, word: Word) -> Finding:
+    """The finding, or the note that the author's word makes of it."""
+    why = word.on(finding.code, finding.name) if finding.verdict == "needs-author" else ""
+    if not why:
+        return finding
+    return replace(finding, verdict="applied-with-note", message=f"{finding.message}. {why}", advice="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +124,7 @@ class Report:
     module: str
     file: str
     findings: list[Finding] = field(default_factory=list)
+    word: Word = field(default_factory=Word)
 
     def refusals(self) -> bool:
         """Whether anything of the module stops the patch."""
@@ -162,20 +183,29 @@ class Report:
         old_line: int = 0,
         new_line: int = 0,
         difference: str = "",
-    ) -> None:
-        """A difference that stops the build: refused or for the author, as the code's row says."""
-        self.findings.append(
-            Finding(
-                code,
-                TABLE[code].verdict,
-                self.module,
-                symbol,
-                self.file,
-                old_line,
-                new_line,
-                difference,
-                message,
-                advice,
-                carried=False,
-            )
+    ) -> bool:
+        """A difference that stops the build: refused or for the author, as the code's row says.
+
+        Returns whether it does: the author's word makes it a note, and the difference is to be carried as far as it
+        can be.
+        """
+        finding = Finding(
+            code,
+            TABLE[code].verdict,
+            self.module,
+            symbol,
+            self.file,
+            old_line,
+            new_line,
+            difference,
+            message,
+            advice,
+            carried=False,
         )
+        finding = heeding(finding, self.word)
+        self.findings.append(finding)
+        return finding.stops
+
+    def stopped(self, since: int = 0) -> bool:
+        """Whether anything stops the build, among the findings from the number ``since`` on."""
+        return any(finding.stops for finding in self.findings[since:])

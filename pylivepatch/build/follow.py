@@ -37,12 +37,13 @@ def follow_values(contexts: Mapping[str, Context]) -> None:
     for root in roots:
         chain = _Chain(root, changed)
         chain.run()
-        if not chain.places:
+        is_version = not root.change.owner and root.change.name in _VERSION_NAMES
+        if not chain.places or not (is_version or _refuse(root, chain.places)):
             for context, change, code, symbol, message, line in chain.planned:
                 _carry(context, change, code, symbol, message, line)
             continue
         _withdraw(root)
-        if not root.change.owner and root.change.name in _VERSION_NAMES:
+        if is_version:
             root.context.report.note(
                 codes.LEFT_IN_PLACE,
                 root.change.target,
@@ -52,8 +53,6 @@ def follow_values(contexts: Mapping[str, Context]) -> None:
                 new_line=root.new.line,
                 difference=root.difference,
             )
-        else:
-            _refuse(root, chain.places)
 
 
 @dataclass
@@ -249,10 +248,11 @@ def _withdraw(root: Root) -> None:
     ]
 
 
-def _refuse(root: Root, places: list[str]) -> None:
+def _refuse(root: Root, places: list[str]) -> bool:
+    """Whether it stops the build: the author may have said that the places do not matter."""
     places = list(dict.fromkeys(places))
     shown = ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
-    root.context.report.refused(
+    return root.context.report.refused(
         codes.COPIED_AT_IMPORT,
         root.change.target,
         f"the old value was used while modules were imported, and what was made of it would stay: {shown}",

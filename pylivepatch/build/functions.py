@@ -146,7 +146,7 @@ def _carry(
                 old_line=old.line,
                 new_line=new.line,
             )
-    if not parts or len(report.findings) > found:
+    if not parts or report.stopped(found):
         return
     if shadowed:
         report.refused(
@@ -238,7 +238,7 @@ def new_function(context: Context, new: Item) -> None:
     decorators = _check_decorators(context, new, refuse)
     _check_defaults(context, new, [*node.args.defaults, *filter(None, node.args.kw_defaults)])
     _check_annotations(context, new)
-    if len(report.findings) > found or not check_new_member(context, new):
+    if report.stopped(found) or not check_new_member(context, new):
         return
     if not check_function(context, new, [context.symbol(new.name)]):
         return

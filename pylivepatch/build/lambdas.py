@@ -33,17 +33,16 @@ def compare_lambdas(context: Context, old: Item, new: Item) -> bool:
     if not found:
         return False
     places = context.world.readers(context.module, new.name, owner=context.owner)
-    if places:
-        context.report.refused(
-            codes.MADE_AT_IMPORT,
-            context.symbol(new.name),
-            "a lambda in it changed, and code that ran at import used it; what that made stays: "
-            + ", ".join(map(str, places[:5])),
-            "change the places named, or the functions that use what they made",
-            old_line=old.line,
-            new_line=new.line,
-            difference=describe_difference(old.node, new.node),
-        )
+    if places and context.report.refused(
+        codes.MADE_AT_IMPORT,
+        context.symbol(new.name),
+        "a lambda in it changed, and code that ran at import used it; what that made stays: "
+        + ", ".join(map(str, places[:5])),
+        "change the places named, or the functions that use what they made",
+        old_line=old.line,
+        new_line=new.line,
+        difference=describe_difference(old.node, new.node),
+    ):
         return True
     for was, now in found:
         context.changes.append(

@@ -40,10 +40,10 @@ def check_new_member(context: Context, item: Item) -> bool:
     why = _needed_at_creation(context, cls, item)
     if why:
         message, advice = why
-        context.report.refused(
+        if context.report.refused(
             codes.NEEDS_CLASS_CREATION, context.symbol(item.name), message, advice, new_line=item.line
-        )
-        return False
+        ):
+            return False
     return _check_watchers(context, cls, item, is_new=True)
 
 
@@ -73,14 +73,13 @@ def check_changed_method(context: Context, item: Item) -> bool:
     else:
         return True
     if made:
-        context.report.refused(
+        return not context.report.refused(
             codes.MADE_AT_IMPORT,
             context.symbol(item.name),
             f"it ran while classes were created, and what it made of them stays as the old one made it: {made}",
             "do the changed work where the class is used",
             new_line=item.line,
         )
-        return False
     context.report.note(
         codes.MAY_BE_STALE,
         context.symbol(item.name),
@@ -253,7 +252,7 @@ def _check_watchers(context: Context, cls: Class, item: Item, *, is_new: bool, d
         for watcher in _watchers(context, one):
             read = "unknown" if watcher.node is None else _reads(watcher.node, watcher.sees, item.name, is_new)
             if read == "yes":
-                context.report.refused(
+                return not context.report.refused(
                     codes.NEEDS_CLASS_CREATION if is_new else codes.COPIED_AT_IMPORT,
                     symbol,
                     f"{watcher.place} read it when the class {one.symbol[1]} was created, and what came of it would "
@@ -262,7 +261,6 @@ def _check_watchers(context: Context, cls: Class, item: Item, *, is_new: bool, d
                     new_line=item.line,
                     difference=difference,
                 )
-                return False
             if read and not told:
                 told = True
                 context.report.note(

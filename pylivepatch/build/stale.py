@@ -25,8 +25,7 @@ def check_function(context: Context, item: Item, changed: Sequence[str]) -> bool
     kept = [hit for hit in hits if hit.sure and hit.kept]
     ran = [hit for hit in hits if hit.sure and not hit.kept]
     if kept:
-        whole = False
-        context.report.refused(
+        whole = not context.report.refused(
             codes.MADE_AT_IMPORT,
             symbol,
             f"the changed function was called while modules were imported, and what it gave stays as the old one "

@@ -55,7 +55,7 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
     try:
         old_expr, new_expr = _pure(context, old, old=True), _pure(context, new)
     except Unsafe as part:
-        report.refused(
+        if report.refused(
             codes.NOT_LITERAL,
             symbol,
             f"evaluating its value again is not known to be free of side effects: {part}",
@@ -63,8 +63,9 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
             difference=difference,
             old_line=old.line,
             new_line=new.line,
-        )
-        return
+        ):
+            return
+        old_expr, new_expr = _as_it_is(context, old, old=True), _as_it_is(context, new)
     line = _bound_by_code(context, new.name)
     if line:
         report.refused(
@@ -119,14 +120,15 @@ def new_value(context: Context, new: Item) -> None:
     try:
         value = _pure(context, new, fresh=True)
     except Unsafe as part:
-        report.refused(
+        if report.refused(
             codes.NOT_LITERAL,
             symbol,
             f"evaluating its value is not known to be free of side effects: {part}",
             "make it a literal, or compute it in a function when it is first needed",
             new_line=new.line,
-        )
-        return
+        ):
+            return
+        value = _as_it_is(context, new)
     if not check_new_member(context, new):
         return
     context.changes.append(ValueChange(context.owner, new.name, new.line, None, ast.unparse(value)))
@@ -186,6 +188,14 @@ def _pure(context: Context, item: Item, *, old: bool = False, fresh: bool = Fals
     node = context.expression(item.value, item.line, old=old)
     context.purity(old=old).check(node, fresh=fresh)
     return node
+
+
+def _as_it_is(context: Context, item: Item, *, old: bool = False) -> ast.expr:
+    """The same for one that the author has said to be safe: what cannot be evaluated refuses the load."""
+    try:
+        return context.expression(item.value, item.line, old=old)
+    except Unsafe:
+        return item.value
 
 
 def _bound_by_code(context: Context, name: str) -> int:

@@ -104,6 +104,7 @@ def app() -> None:
 @click.option("-o", "--output", metavar="FILE", help="The patch file to write.  [default: NAME.plp]")
 @click.option("--name", help="The patch's name.  [default: from the output file]")
 @click.option("--description", default="", help="What the patch is for.")
+@click.option("--hooks", metavar="FILE", help="The author's part: callbacks, transformers, statements.")
 @_json
 @click.pass_context
 def build(context: click.Context, /, json: bool, **options: Any) -> None:
@@ -116,10 +117,11 @@ def build(context: click.Context, /, json: bool, **options: Any) -> None:
 
 @app.command()
 @click.argument("file")
+@click.option("--hooks", is_flag=True, help="Show the source of its hooks file, too.")
 @_json
-def info(file: str, json: bool) -> None:
+def info(file: str, hooks: bool, json: bool) -> None:
     """Show what is in a patch file."""
-    info_command.info(Output(json=json), file)
+    info_command.info(Output(json=json), file, hooks=hooks)
 
 
 @app.command()

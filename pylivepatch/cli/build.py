@@ -29,6 +29,7 @@ class Options:
     output: str | None
     name: str | None
     description: str
+    hooks: str | None
 
     def check(self) -> None:
         """Raise ``click.UsageError`` where the sources do not make one of the three ways."""
@@ -54,14 +55,14 @@ class Options:
     def examine(self) -> BuildResult:
         name = self.patch_name
         if self.dist:
-            return examine_releases(*self.dist, name=name, description=self.description)
+            return examine_releases(*self.dist, name=name, description=self.description, hooks=self.hooks)
         assert name is not None
         if self.source:
             files = [Path(diff) for diff in self.diff]
-            return examine_diff(files, self.source, name=name, description=self.description)
+            return examine_diff(files, self.source, name=name, description=self.description, hooks=self.hooks)
         assert self.old is not None
         assert self.new is not None
-        return examine(self.old, self.new, name=name, description=self.description)
+        return examine(self.old, self.new, name=name, description=self.description, hooks=self.hooks)
 
 
 def build(out: Output, options: Options) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from pylivepatch import patchfile
 from pylivepatch.cli.output import Output
+from pylivepatch.hooks.reading import contents
 from pylivepatch.patch import Change, FunctionChange, NewBases, NewClass, NewFunction, NewImport, Patch, ValueChange
 
 _KINDS: dict[type[Any], str] = {
@@ -18,13 +20,13 @@ _KINDS: dict[type[Any], str] = {
 }
 
 
-def info(out: Output, file: str) -> None:
-    """Show a patch file.
+def info(out: Output, file: str, *, hooks: bool = False) -> None:
+    """Show a patch file; with ``hooks`` the source of its hooks file, too.
 
     :raises pylivepatch.errors.PatchFileError: it cannot be read
     """
     patch = patchfile.read(file)
-    out.object(as_dict(patch, file))
+    out.object(as_dict(patch, file, source=hooks))
     out.say(f"{patch.name}: {patch.description}" if patch.description else patch.name)
     if patch.requires_python:
         out.say(f"needs Python {patch.requires_python}")
@@ -33,9 +35,41 @@ def info(out: Output, file: str) -> None:
         for module, change in patch.changes()
     ]
     out.table("", ["change", "what", "where"], rows)
+    if patch.told:
+        out.say()
+        rows = [[f"{told.code}\n{told.verdict}", f"{told.where}\n{told.place}", told.message] for told in patch.told]
+        out.table("what the builder said", ["code", "where", "what"], rows)
+    if patch.hooks is not None:
+        out.say()
+        out.table(f"the author's part: {patch.hooks.name}", ["what", "where"], _hook_rows(patch))
+        if hooks:
+            out.say()
+            out.say(patch.hooks.source)
 
 
-def as_dict(patch: Patch, file: str) -> dict[str, Any]:
+def _hook_rows(patch: Patch) -> list[list[str]]:
+    assert patch.hooks is not None
+    found = contents(patch.hooks.source, patch.hooks.name)
+    rows = [[name, patch.hooks.name] for name in found.callbacks]
+    rows += [
+        [f"{'eager ' if one.eager else ''}transformer of {one.target}", f"{patch.hooks.name}:{one.line}"]
+        for one in found.transforms
+    ]
+    rows += [
+        [f"{one.code} {one.symbol} is safe: {one.why}", f"{patch.hooks.name}:{one.line}"] for one in found.statements
+    ]
+    return rows + ([["system states", patch.hooks.name]] if found.states else [])
+
+
+def as_dict(patch: Patch, file: str, *, source: bool = False) -> dict[str, Any]:
+    shape = _shape(patch, file)
+    if patch.hooks is not None:
+        found = dataclasses.asdict(contents(patch.hooks.source, patch.hooks.name))
+        shape["hooks"] = {"name": patch.hooks.name, **found} | ({"source": patch.hooks.source} if source else {})
+    return shape
+
+
+def _shape(patch: Patch, file: str) -> dict[str, Any]:
     return {
         "file": file,
         "name": patch.name,
@@ -49,6 +83,8 @@ def as_dict(patch: Patch, file: str) -> dict[str, Any]:
             }
             for module in patch.modules
         ],
+        "told": [dataclasses.asdict(told) for told in patch.told],
+        "hooks": None,
     }
 
 

@@ -112,6 +112,44 @@ def test_info_shows_what_is_in_a_patch_file(shell: Shell) -> None:
     assert {"kind": "function", "target": "price"} in done.json["modules"][0]["changes"]
 
 
+HOOKS = """\
+from pylivepatch.hooks import safe
+
+safe("PLP280", "service", "printing once is enough")
+
+def post_patch(context):
+    import service
+    service.told = context.patch
+"""
+
+
+def test_a_hooks_file_goes_through_the_file_and_the_agent_to_the_process(shell: Shell, target: Target) -> None:
+    (shell.new / "service.py").write_text(MENDED + "\nprint('ready')\n")
+    (shell.folder / "hooks.py").write_text(HOOKS.replace("import service", "import __main__ as service"))
+    build = ("build", "--from", "old", "--to", "new", "-o", "fix.plp")
+    assert shell(*build).status == 2
+    assert shell(*build, "--hooks", "hooks.py").status == 0
+    shown = shell("info", "fix.plp")
+    assert "post_patch" in shown.out
+    assert "PLP280 service is safe: printing once is enough" in " ".join(shown.out.split())
+    assert "service.told" not in shown.out
+    assert narrow(shown.out)
+    assert "service.told = context.patch" in shell("info", "fix.plp", "--hooks").out
+    found = shell("info", "fix.plp", "--json").json
+    assert (found["hooks"]["callbacks"], "source" in found["hooks"]) == (["post_patch"], False)
+    assert "PLP280" in [told["code"] for told in found["told"]]
+    done = shell("load", "fix.plp", "--pid", target.pid)
+    assert done.status == 0, done.err
+    assert target.ask("told") == "fix"
+    assert shell("unload", "fix", "--pid", target.pid).status == 0
+
+
+def test_a_mistake_in_a_hooks_file_exits_1_with_its_place(shell: Shell) -> None:
+    (shell.folder / "hooks.py").write_text("safe('PLP230', 'm:f', 'I say so')\n")
+    done = shell("build", "--from", "old", "--to", "new", "-o", "fix.plp", "--hooks", "hooks.py")
+    assert (done.status, "PLP206" in done.err, "hooks.py:1" in done.err) == (1, True, True)
+
+
 # --- load, list, status, unload -----------------------------------------------------------------------------
 
 
