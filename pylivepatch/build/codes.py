@@ -105,14 +105,14 @@ MAY_BE_STALE = _code(
     "PLP226", "applied-with-note", "it may be stale",
     "What import-time code made with the old version may stay; the places are named.",
 )
-UNUSED_STATEMENT = _code(
-    "PLP228", "applied-with-note", "a statement that nothing needs",
-    "The hooks file says of a difference that it is safe, and the builder found no such difference.",
-)
 
 NEEDS_CHANGED = _code(
     "PLP227", "applied-with-note", "it asks for other releases",
     "The new release has other requirements than the old one: the process keeps the releases that it runs.",
+)
+UNUSED_STATEMENT = _code(
+    "PLP228", "applied-with-note", "a statement that nothing needs",
+    "The hooks file says of a difference that it is safe, and the builder found no such difference.",
 )
 
 # Functions that cannot be carried.
