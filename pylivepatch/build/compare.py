@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Mapping
 
 from pylivepatch.build import codes
@@ -9,6 +11,7 @@ from pylivepatch.build.context import Context
 from pylivepatch.build.definitions import compare_scope
 from pylivepatch.build.findings import Finding, Report
 from pylivepatch.build.follow import follow_values
+from pylivepatch.build.names import absolute_module
 from pylivepatch.build.order import order_modules
 from pylivepatch.build.points import with_point
 from pylivepatch.build.same import same_tree
@@ -170,9 +173,34 @@ def _what_else(path: str) -> str:
 
 
 def _is_imported(new: Mapping[str, File], module: str) -> bool:
-    """Whether some module of the new version still names the module, in an import or a string."""
+    """Whether some module of the new version still names the module, in an import or as a string."""
     last = module.rpartition(".")[2]
-    return any(last.encode() in file.data for file in new.values() if _is_module(file))
+    word = re.compile(rb"\b%s\b" % last.encode())
+    return any(
+        _names_module(file, module)
+        for file in new.values()
+        if _is_module(file) and word.search(file.data)
+    )
+
+
+def _names_module(file: File, module: str) -> bool:
+    try:
+        source = Source(file.module, file.path, decode(file.data, file.path), file.is_package)
+        nodes = list(ast.walk(source.tree))
+    except (SourceError, RecursionError):
+        return True
+    outer, _, last = module.rpartition(".")
+    for node in nodes:
+        match node:
+            case ast.Import(names=names) if any(f"{one.name}.".startswith(f"{module}.") for one in names):
+                return True
+            case ast.ImportFrom(names=names):
+                home = absolute_module(node, source.package)
+                if f"{home}.".startswith(f"{module}.") or (home == outer and last in {one.name for one in names}):
+                    return True
+            case ast.Constant(value=str(text)) if text.strip(".") in (last, module) or f"{module}." in text:
+                return True
+    return False
 
 
 def _star_imported(context: Context) -> None:

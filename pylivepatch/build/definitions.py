@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Sequence
 
 from pylivepatch.build import codes
+from pylivepatch.build.bindings import final_value
 from pylivepatch.build.blocks import carry_new_blocks
 from pylivepatch.build.context import Context
 from pylivepatch.build.functions import compare_function, is_overload, new_function
@@ -231,6 +232,10 @@ def _compare_values(context: Context, old: list[Item], new: list[Item]) -> None:
             else:
                 compare_value(context, olds[0], items[0])
         elif not _same_list(olds, items):
+            was, now = final_value(context, name, olds, old=True), final_value(context, name, items, old=False)
+            if olds and was is not None and now is not None:
+                compare_value(context, was, now)
+                continue
             context.report.refused(
                 codes.ASSIGNED_TWICE,
                 context.symbol(name),

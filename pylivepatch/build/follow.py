@@ -91,6 +91,9 @@ class _Chain:
         owner, _, name = symbol.rpartition(".")
         for home, piece, line in world.readings(module, name, owner=owner):
             self._handled.add(id(piece))
+            if (home, symbol) == (self.root.context.module, self.root.change.target) and line < self.root.new.line:
+                self.places.append(str(Place(world.new.modules[home].source.path, line, piece.what)))
+                continue  # before the last assignment: it has read another value
             if in_place and _only_holds(piece.node, name):
                 if piece.role == "value":
                     self._add(home, piece.owner, True)
@@ -100,7 +103,9 @@ class _Chain:
 
     def _check_hits(self) -> None:
         """Those that came to the value by another way than its names that were followed."""
+        itself = self.root.context.module, self.root.change.target
         hits = [hit for hit in self._hits if hit.via or id(hit.piece) not in self._handled]
+        hits = [hit for hit in hits if (hit.module, hit.piece.owner) != itself or hit.piece.role != "value"]
         self.places += [str(hit) for hit in hits if hit.sure and hit.kept]
         rest = [hit for hit in hits if not (hit.sure and hit.kept)]
         if rest and not self.places:

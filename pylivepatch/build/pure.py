@@ -65,24 +65,33 @@ class Purity:
         """Whether the module means the builtin by this name."""
         return name not in self._names.bound and name not in self._names.imports
 
-    def _check(self, node: ast.expr, fresh: bool, local: frozenset[str]) -> None:
-        if self._is_data(node, local):
+    def _check(
+        self, node: ast.expr, fresh: bool, local: frozenset[str], opaque: frozenset[str] = frozenset()
+    ) -> None:
+        """``local`` are names of loops that stand for data, ``opaque`` those that stand for who knows what."""
+        if not opaque & _names_in(node) and self._is_data(node, local):
             return
         match node:
             case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
                 for part in parts:
-                    self._check(part, fresh, local)
+                    self._check(part, fresh, local, opaque)
             case ast.Dict(keys=keys, values=values) if None not in keys:
                 for part in (*filter(None, keys), *values):
-                    self._check(part, fresh, local)
+                    self._check(part, fresh, local, opaque)
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 self._check_test(test, local)
-                self._check(body, fresh, local)
-                self._check(orelse, fresh, local)
+                self._check(body, fresh, local, opaque)
+                self._check(orelse, fresh, local, opaque)
             case ast.BoolOp(values=parts) if all(self._is_data(part, local) for part in parts[:-1]):
-                self._check(parts[-1], fresh, local)
+                self._check(parts[-1], fresh, local, opaque)
+            case ast.ListComp(generators=[ast.comprehension(target=target, iter=loop, ifs=[], is_async=0)]) if (
+                isinstance(loop, ast.List | ast.Tuple) and _fits(target, loop.elts)
+            ):
+                self._check(loop, fresh, local)
+                names = {part.id for part in ast.walk(target) if isinstance(part, ast.Name)}
+                self._check(node.elt, fresh, local, opaque | names)
             case ast.ListComp() | ast.SetComp() | ast.DictComp():
-                inner = self._comprehension(node.generators, local)
+                inner = None if opaque & _names_in(node) else self._comprehension(node.generators, local)
                 if inner is None:
                     raise Unsafe(shown(node))
                 for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
@@ -95,15 +104,15 @@ class Purity:
                 return
             case ast.Call(func=function, args=args, keywords=keywords) if self._names.dotted(function) == "re.compile":
                 for part in (*args, *(keyword.value for keyword in keywords)):
-                    self._check(part, fresh, local)
+                    self._check(part, fresh, local, opaque)
             case ast.Attribute(value=ast.Call() as call, attr="match" | "search" | "fullmatch" | "sub" | "split") if (
                 self._names.dotted(call.func) == "re.compile"
             ):
-                self._check(call, fresh, local)
-            case ast.Name(id=name) if name in local:
+                self._check(call, fresh, local, opaque)
+            case ast.Name(id=name) if name in local or name in opaque:
                 return
             case _:
-                check_expression(node, self._names, hidden=local, fresh=fresh)
+                check_expression(node, self._names, hidden=local | opaque, fresh=fresh)
 
     def _check_test(self, node: ast.expr, local: frozenset[str]) -> None:
         match node:
@@ -277,6 +286,20 @@ class _Qualifier(ast.NodeTransformer):
 
 def _is_private_part(part: ast.Name | ast.Attribute) -> bool:
     return is_private(part.id if isinstance(part, ast.Name) else part.attr)
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _fits(target: ast.expr, items: list[ast.expr]) -> bool:
+    """Whether a loop over a display of ``items`` takes apart nothing but tuples that are written there."""
+    match target:
+        case ast.Name():
+            return not any(isinstance(item, ast.Starred) for item in items)
+        case ast.Tuple(elts=parts) if all(isinstance(part, ast.Name) for part in parts):
+            return all(isinstance(item, ast.Tuple) and len(item.elts) == len(parts) for item in items)
+    return False
 
 
 def _root(node: ast.expr) -> str:

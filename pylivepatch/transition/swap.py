@@ -8,7 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import CodeType, FunctionType
+from types import BuiltinMethodType, CodeType, FunctionType
 from typing import Any
 
 from pylivepatch.activeness.references import Version
@@ -141,11 +141,25 @@ class Guard:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Equal, and of one type. Values may refuse to be compared: these are not alike."""
+    """Equal, and of one type. Values may refuse to be compared: these are not alike.
+
+    Two ``re.compile("x").match`` are unequal where the patterns are two objects, and alike all the same.
+    """
     try:
-        return type(one) is type(other) and bool(one == other)
+        return type(one) is type(other) and (bool(one == other) or _same_parts(one, other))
     except Exception:
         return False
+
+
+def _same_parts(one: Any, other: Any) -> bool:
+    match one:
+        case list() | tuple() if type(one) in (list, tuple):
+            return len(one) == len(other) and all(map(alike, one, other))
+        case dict() if type(one) is dict:
+            return one.keys() == other.keys() and all(alike(value, other[key]) for key, value in one.items())
+        case BuiltinMethodType():
+            return one.__name__ == other.__name__ and alike(one.__self__, other.__self__)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

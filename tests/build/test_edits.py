@@ -306,7 +306,7 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
         "n = 1\nfor n in (1, 2): pass\n",
         ["!PLP262 n"],
     ),
-    "assigned twice": ("x = 1\nx = 2\n", "x = 1\nx = 3\n", ["!PLP263 x"]),
+    "assigned twice": ("x = 1\nx = 2\n", "x = 1\nx = 3\n", ["PLP212 x"]),
     "a value under a condition": (
         "import sys\nif sys.flags.debug:\n x = 1\n",
         "import sys\nif sys.flags.debug:\n x = 2\n",
@@ -410,7 +410,7 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "a new conditional value of a name that was there": (
         "import sys\nx = 1\n",
         "import sys\nx = 1\nif sys.flags.debug:\n    x = 2\n",
-        ["!PLP263 x", "!PLP280 "],
+        ["!PLP260 x", "!PLP280 "],
     ),
     "a new condition that does something": (
         "import sys\n",

@@ -172,3 +172,62 @@ def test_what_cannot_be_evaluated_again_is_refused(package: Make, title: str) ->
     refusals = pair.examine().refusals
     assert {finding.code for finding in refusals} == {"PLP261"}
     assert all("m.py:" in finding.message for finding in refusals)
+
+
+BRANCHES = """
+    import sys
+    if sys.version_info >= (3, 0):
+        X = ('a',)
+    else:
+        X = ('b',)
+    Y = [1]
+    Y = {'a': Y + [len(Y)]}['a']
+    if sys.platform == 'nowhere':
+        Y = None
+    def f(): return X, Y
+"""
+
+
+def test_the_last_assignment_and_the_branch_of_this_process_count(package: Make) -> None:
+    new = BRANCHES.replace("('a',)", "('c',)").replace("('b',)", "('d',)").replace("Y = [1]", "Y = [4, 4]")
+    pair = package({"m.py": BRANCHES}, {"m.py": new})
+    module = pair.module("m")
+    applied = pair.load()
+    assert module.f() == (("c",), [4, 4, 2])
+    applied.unload()
+    assert module.f() == (("a",), [1, 1])
+
+
+def test_what_read_an_earlier_assignment_is_refused(package: Make) -> None:
+    source = "X = 1\ndef f(a=X): return a\nX = 2\n"
+    pair = package({"m.py": source}, {"m.py": source.replace("X = 2", "X = 3")})
+    assert [(one.code, "m.py:2 (default of f)" in one.message) for one in pair.examine().refusals] == [("PLP261", True)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "X = 1\nif print('hi'):\n    X = <2|3>\n",
+        "X = 1\ntry:\n    X = <2|3>\nexcept KeyError: pass\n",
+        "X = 1\nfor X in (1, 2): pass\nX = <2|3>\n",
+        "import sys\nif sys.maxsize > 5:\n    X = <2|3>\nelif sys.maxsize > 4:\n    X = 4\n",
+    ],
+)
+def test_an_assignment_that_may_be_the_live_one_or_not_is_refused(package: Make, source: str) -> None:
+    old, new = source.replace("<2|3>", "2"), source.replace("<2|3>", "3")
+    assert package({"m.py": old}, {"m.py": new}).examine().patch is None
+
+
+def test_methods_of_patterns_are_compared_by_their_patterns(package: Make) -> None:
+    import re
+
+    source = "import re\nX = [(re.compile(p, re.I).match, k) for p, k in [('a<|b>', int), ('c', str)]]\n"
+    old, new = source.replace("<|b>", ""), source.replace("<|b>", "b")
+    pair = package({"m.py": old}, {"m.py": new})
+    module = pair.module("m")
+    re.purge()
+    applied = pair.load()
+    assert [pattern("AB") is not None for pattern, _ in module.X] == [True, False]
+    assert module.X[0][0]("A") is None
+    applied.unload()
+    assert module.X[0][0]("A")

@@ -42,8 +42,8 @@ BUILT: dict[str, int] = {
 REFUSED: dict[str, set[str]] = {
     "werkzeug-2.2.3": {"PLP253"},
     "urllib3-2.0.6": {"PLP261"},
-    "sqlparse-0.4.4": {"PLP231", "PLP255", "PLP263", "PLP282"},
-    "aiohttp-3.9.2": {"PLP253", "PLP263"},
+    "sqlparse-0.4.4": {"PLP231", "PLP255"},
+    "aiohttp-3.9.2": {"PLP253"},
 }
 """Pair → the codes of what is refused."""
 
