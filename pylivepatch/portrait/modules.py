@@ -52,6 +52,7 @@ def _module(
 ) -> Iterator[tuple[str, Symbols]]:
     part: Symbols = {"": {"kind": "module", "documentation": things.values.text(vars(module).get("__doc__"))}}
     assigned: set[str] = set()
+    classes: dict[str, type] = {}
     for symbol, value in _named(module, homes):
         if evaluate:
             for code in functions_of(value):
@@ -61,13 +62,17 @@ def _module(
             part[symbol] = {"kind": "alias", "is": first}
         elif _is_own_class(value, name, homes):
             part[symbol] = things.describe_class(value)
+            classes[symbol] = value
         else:
             part[symbol] = things.describe(value)
+        owner, _, member = symbol.rpartition(".")
+        if owner in classes and _is_inherited(classes[owner], member):
+            part[symbol]["overrides"] = "1"
         if len(part) >= PARTS:
             yield name, part
             part = {}
     if assigned:
-        part.setdefault("", {"kind": "module"})["rebound"] = " ".join(sorted(assigned))
+        part.setdefault("", {"kind": "module"})["rebound"] = ", ".join(sorted(assigned))
     yield name, part
 
 
@@ -111,6 +116,12 @@ def _is_home(value: Any, name: str, symbol: str, homes: Mapping[str, str]) -> bo
     else:
         return False
     return bool(qualname == symbol and type(module) is str and homes.get(module, module) == name)
+
+
+def _is_inherited(cls: type, name: str) -> bool:
+    """Whether instances would find the name without this class's own."""
+    bases = type.__dict__["__mro__"].__get__(cls)[1:]
+    return any(name in type.__dict__["__dict__"].__get__(base) for base in bases)
 
 
 def _name_of(module: ModuleType) -> Any:

@@ -18,7 +18,7 @@ from pylivepatch.portrait.code import code_digest, digest, kind, lines_digest, s
 from pylivepatch.portrait.values import BY_A_CLASS_STATEMENT, Pace, Values
 
 Aspects = dict[str, str]
-NOT_COMPARED = frozenset({"file", "line", "lines", "changeable", "opaque"})
+NOT_COMPARED = frozenset({"file", "line", "lines", "changeable", "opaque", "overrides"})
 _SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _BUILT_IN = (types.WrapperDescriptorType, types.MethodWrapperType, types.MethodDescriptorType)
 _BUILT_IN += (types.ClassMethodDescriptorType, BuiltinFunctionType)  # type: ignore[assignment]

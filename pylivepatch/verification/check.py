@@ -9,7 +9,7 @@ from typing import Any
 from pylivepatch.errors import AgentError, VerifyError
 from pylivepatch.patch import ModulePatch, Patch, ValueChange
 from pylivepatch.portrait import Portrait
-from pylivepatch.verification.compare import Found, sort_out, unsteady
+from pylivepatch.verification.compare import Found, note_versions, sort_out, unsteady, without
 from pylivepatch.verification.fresh import TIMEOUT, Fresh, import_afresh
 from pylivepatch.verification.report import Report
 
@@ -58,6 +58,7 @@ def check(live: Live, patch: Patch | None, version: str | None = None, *, timeou
         return import_afresh(live.process, live.modules, over, seed=seed, timeout=timeout)
 
     fresh = fresh_of(against)
+    live.portrait = without(live.portrait, fresh.failed)
     compared = [name for name in live.portrait if _original(name) in fresh.portrait]
     found = _sorted_out(live, compared, fresh, None, {}, patch)
     other: Fresh | None = None
@@ -89,6 +90,7 @@ def _sorted_out(
         before = None if other is None else other.portrait.get(original)
         those = varying.get(original, ())
         sort_out(name, live.portrait[name], fresh.portrait[original], before, those, carried.get(original, {}), found)
+    note_versions(found)
     return found
 
 

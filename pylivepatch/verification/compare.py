@@ -28,12 +28,14 @@ class Found:
 
 
 def differing(live: Symbols, fresh: Symbols) -> list[tuple[str, str]]:
-    """``(symbol, aspect)`` of everything that is not equal."""
+    """``(symbol, aspect)`` of everything that is not equal. A class that one side lacks stands for its members."""
     found = []
     for symbol in (*live, *(symbol for symbol in fresh if symbol not in live)):
         one, other = live.get(symbol), fresh.get(symbol)
         if one is None or other is None:
-            found.append((symbol, "name"))
+            outer, has_it = symbol.rpartition(".")[0], live if one is not None else fresh
+            if not (outer in has_it and outer not in (fresh if has_it is live else live)):
+                found.append((symbol, "name"))
         elif one["kind"] != other["kind"]:
             found.append((symbol, "kind"))
         else:
@@ -65,7 +67,7 @@ def sort_out(
     ``other`` is the portrait of the version that is not wanted, where there is one. ``unsteady`` are what two fresh
     imports differ in. ``carried`` is what the patch binds: target → ``new`` or ``changed``.
     """
-    rebound = set(fresh.get("", {}).get("rebound", "").split())
+    rebound = set(fresh.get("", {}).get("rebound", "").split(", "))
     for symbol, what in differing(live, fresh):
         one, another = live.get(symbol, {}), fresh.get(symbol, {})
         difference = Difference(module, symbol, what, _shown(one, what), _shown(another, what))
@@ -80,6 +82,33 @@ def sort_out(
     _positions(module, live, fresh, found)
 
 
+def note_versions(found: Found) -> None:
+    """What only has the version's name in it was left with it: ``USER_AGENT = f"fetch/{__version__}"``."""
+    names = [(one.live.strip("'"), one.fresh.strip("'")) for one in found.noted if one.what == "value"]
+    for one in [one for one in found.different if one.what == "value"]:
+        if any(old and old in one.live and one.live.replace(old, new) == one.fresh for old, new in names):
+            found.different.remove(one)
+            found.noted.append(one)
+
+
+def without(portrait: Portrait, left_out: Collection[str]) -> Portrait:
+    """The portrait as it would be without these modules: what has a name in them comes first by another one."""
+    kept = {name: dict(symbols) for name, symbols in portrait.items() if name not in left_out}
+    renamed: dict[str, str] = {}
+    for name in sorted(kept):
+        for symbol, aspects in kept[name].items():
+            first = aspects.get("is", "") if aspects["kind"] == "alias" else ""
+            module, _, original = first.partition(":")
+            if module not in left_out or module not in portrait:
+                continue
+            if first in renamed:
+                kept[name][symbol] = {"kind": "alias", "is": renamed[first]}
+            else:
+                renamed[first] = f"{name}:{symbol}"
+                kept[name][symbol] = portrait[module][original]
+    return kept
+
+
 def _was_told(
     symbol: str, what: str, live: Aspects, fresh: Aspects, other: Symbols, carried: Mapping[str, str]
 ) -> bool:
@@ -87,9 +116,9 @@ def _was_told(
     before = other.get(symbol, {})
     member = "." in symbol
     if what == "name" and not fresh:
-        if member:
+        if member and not before:
             return carried.get(symbol) == "new"  # a default for instances that exist
-        return _same(live, before)
+        return _same(live, before) and "overrides" not in live
     as_before = live.get(what) == before.get(what)
     if what in _TOLD and live["kind"] in ("class", "module", "property"):
         return as_before

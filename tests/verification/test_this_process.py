@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 
 import pylivepatch
+from pylivepatch.patch import ModulePatch
 from pylivepatch.verification import Report
 
 OLD = """\
@@ -201,3 +202,32 @@ def test_nothing_is_compared_in_mid_transition(sources: Any, hold: Any) -> None:
         pylivepatch.verify(packages=["json"])
     assert caught.value.code == "PLP113"
     held.finish()
+
+
+def test_what_is_shared_with_a_module_that_cannot_be_compared_is_compared_all_the_same(sources: Any) -> None:
+    shared = "from collections.abc import Callable\n"
+    one, other, third = (sources.load(shared) for _ in range(3))
+    sources.write("import nowhere_to_be_found\n", one.__name__)
+    report = pylivepatch.verify(packages=[module.__name__ for module in (one, other, third)])
+    assert list(report.not_compared) == [one.__name__]
+    assert (report.outcome, report.different) == ("incomplete", ())
+
+
+def test_a_versions_name_and_what_was_made_of_it_stay_and_are_noted(sources: Any) -> None:
+    old = "__version__ = '1.0'\nAGENT = f'fetch/{__version__}'\nLIMIT = 1\n"
+    module = sources.load(old)
+    new = old.replace("1.0", "1.1").replace("LIMIT = 1", "LIMIT = 2")
+    part = ModulePatch(module.__name__, f"{module.__name__}.py", old, new, ())
+    report = pylivepatch.verify(pylivepatch.Patch("fix", modules=(part,)), version="new")
+    assert [one.symbol for one in report.noted] == ["__version__", "AGENT"]
+    assert [one.symbol for one in report.different] == ["LIMIT"]
+
+
+def test_a_method_that_is_gone_is_a_difference_where_it_hides_another(sources: Any) -> None:
+    old = "class Base:\n    def f(self):\n        return 1\n\nclass C(Base):\n{}    def g(self):\n        return 3\n"
+    hiding = "    def f(self):\n        return 2\n\n    def unused(self):\n        return 4\n\n"
+    module = sources.load(old.format(hiding))
+    part = ModulePatch(module.__name__, f"{module.__name__}.py", old.format(hiding), old.format(""), ())
+    report = pylivepatch.verify(pylivepatch.Patch("fix", modules=(part,)), version="new")
+    assert [one.symbol for one in report.different] == ["C.f"]
+    assert [one.symbol for one in report.noted] == ["C.unused"]
