@@ -11,11 +11,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from pylivepatch.core import Applied, force, load, patches, reverse, signal, status, unload
-from pylivepatch.errors import LivePatchError, PrepareError, TransitionTimeout
+from pylivepatch.errors import EngineUnsupported, LivePatchError, PrepareError, TransitionTimeout
 from pylivepatch.events import Event, subscribe
 from pylivepatch.patch import Patch
 from pylivepatch.taints import Taint, taints
+
+_refusal: EngineUnsupported | None = None
+try:
+    from pylivepatch.core import Applied, force, load, patches, reverse, signal, status, unload
+except EngineUnsupported as error:  # this interpreter can still build patches, and show them: see __getattr__
+    error.__traceback__ = None  # it would keep the frames of the import
+    _refusal = error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,4 +113,6 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return importlib.import_module("pylivepatch.agent")
+    if _refusal is not None and name in __all__:
+        raise EngineUnsupported(_refusal.message, where=_refusal.where, advice=_refusal.advice)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

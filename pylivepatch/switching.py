@@ -20,6 +20,9 @@ from pylivepatch.journal import Undertaking
 from pylivepatch.prepare import Part
 from pylivepatch.stack import Entry, mark, put_on, show_sources, take_off
 from pylivepatch.transition.base import State, Transition
+from pylivepatch.transition.per_task import PerTask
+from pylivepatch.transition.refcount import Refcount
+from pylivepatch.transition.stop_machine import StopMachine
 from pylivepatch.transition.swap import Attribute, Guard, Swap
 from pylivepatch.transition.twins import merge, twins
 from pylivepatch.way import Way
@@ -89,8 +92,8 @@ def run(undertaking: Undertaking, entry: Entry, change: Change, way: Way) -> dic
     pairs, more = twins(change.swaps, change.guards)
     change.swaps += [twin for _, twin in pairs]
     change.guards += more
-    transition = way.transition(
-        entry.name, change.action, change.swaps, change.attributes, change.guards, change.modules
+    transition = _transition(
+        way, entry.name, change.action, change.swaps, change.attributes, change.guards, change.modules
     )
     begun = len(undertaking.ending)
     undertaking.ending.append(partial(_settle, entry, transition, pairs, change))
@@ -106,6 +109,12 @@ def run(undertaking: Undertaking, entry: Entry, change: Change, way: Way) -> dic
     finally:
         undertaking.unwind(begun)
         undertaking.transition = None
+
+
+def _transition(way: Way, *args: Any) -> Transition:
+    if way.mode == "refcount":
+        return Refcount(*args, deep=way.deep, gate=way.gate, allow_suspended=way.suspended == "allow")
+    return (StopMachine if way.mode == "stop-machine" else PerTask)(*args, deep=way.deep)
 
 
 def _settle(entry: Entry, transition: Transition, pairs: list[tuple[Swap, Swap]], change: Change) -> None:

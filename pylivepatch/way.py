@@ -1,4 +1,4 @@
-"""How a transition is to go: what its user chose, checked before anything happens."""
+"""How a transition is to go: what its user chose, checked before anything happens. Also where no engine can be."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pylivepatch.errors import PrepareError
-from pylivepatch.transition.base import Transition
-from pylivepatch.transition.per_task import PerTask
-from pylivepatch.transition.refcount import Refcount
-from pylivepatch.transition.stop_machine import StopMachine
 
 Mode = Literal["refcount", "stop-machine", "per-task"]
 Suspended = Literal["hold", "allow"]
@@ -50,11 +46,6 @@ class Way:
             raise PrepareError(
                 f'suspended="allow" is not for mode {self.mode}', advice="choose mode refcount, or leave it out"
             )
-
-    def transition(self, *args: Any) -> Transition:
-        if self.mode == "refcount":
-            return Refcount(*args, deep=self.deep, gate=self.gate, allow_suspended=self.suspended == "allow")
-        return (StopMachine if self.mode == "stop-machine" else PerTask)(*args, deep=self.deep)
 
 
 def _is_number(value: Any) -> bool:

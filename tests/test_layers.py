@@ -37,7 +37,7 @@ ALLOWED = {
     "transformers": {"prepare", "hooks", "callbacks", "transition", "activeness", "errors"},
     "arrivals": set(),
     "journal": {"transition", "errors"},
-    "way": {"transition", "errors"},
+    "way": {"errors"},
     "taints": {"events"},
     "cumulative": {"below", "compiled", "prepare", "transition", "activeness", "errors"},
     "removable": {"prepare", "transition", "activeness", "errors"},

@@ -122,11 +122,13 @@ _GENERATOR_LIKE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC
 
 
 def _calibrate() -> tuple[int, int, int]:
-    if hasattr(sys, "_is_gil_enabled") and not sys._is_gil_enabled():
+    # Also where such a build was told to run with a GIL (PYTHON_GIL=1): nothing of what follows was shown for it.
+    if "free-threading" in sys.version or not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise EngineUnsupported(
-            "this interpreter runs without a GIL: reference counts and single C calls prove nothing here",
-            where=sys.version,
-            advice="run the service on the default build of CPython",
+            "this is a free-threaded build of CPython: reference counts and single C calls prove nothing here, so that "
+            "nobody can be told to be outside of a function",
+            where=f"{sys.executable} ({sys.version})",
+            advice="run the service on the default build of CPython; patches can be built and shown here all the same",
         )
     scope: dict[str, object] = {}
     exec("def probe():\n    yield\n", scope)
