@@ -18,8 +18,8 @@ the second answer is only a fresh process's: the builder tells that the live one
 
 Besides the outcome the head may hold ``since 3.12`` (what the syntax needs), ``load refuses PLP115`` (the patch is
 built, and what was made before keeps the process from taking it), ``differs main:X`` (names that are not what a
-fresh import of the new version has; by default there are none) and, beside ``refuses``, ``may build``: should the
-builder learn to carry it, it is held to the questions all the same.
+fresh import of the new version has; by default there are none) and, beside ``refuses``, ``may build``: the codes are
+those of the day, and should the builder learn to carry it, it is held to the questions all the same.
 """
 
 from __future__ import annotations
