@@ -1,4 +1,4 @@
-"""Building a patch from source: two trees, a diff, or two releases.
+"""Building a patch from source: two trees, diffs, two revisions of a repository, or two releases.
 
 Nothing of the source is executed. The steps: read the trees (``tree``), parse every module (``source``),
 pair their definitions (``definitions``, ``scope``), decide each difference (``functions``, ``values``,
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from pylivepatch.build.builder import (
     build_from_diff,
+    build_from_git,
     build_from_releases,
     build_patch,
     examine,
     examine_diff,
+    examine_git,
     examine_releases,
 )
 from pylivepatch.build.findings import BuildResult, Finding
@@ -24,9 +26,11 @@ __all__ = [
     "BuildResult",
     "Finding",
     "build_from_diff",
+    "build_from_git",
     "build_from_releases",
     "build_patch",
     "examine",
     "examine_diff",
+    "examine_git",
     "examine_releases",
 ]

@@ -1,7 +1,8 @@
 """Applying unified diffs to a tree in memory.
 
 A hunk applies where its lines stand, all of them: at the line it names, or, when they moved, at the one
-other place where they stand (told as a finding). There is no fuzz: a hunk whose context differs is refused.
+other place where they stand (told as a finding). Where the outer lines of its context differ, up to two of them
+at each end as with ``patch``, it applies at the one place where the rest stands, and that is told too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pylivepatch.build.unidiff import NOWHERE, FileDiff, Hunk, parse
 from pylivepatch.errors import DiffError
 
 _OUTSIDE_NAMES = frozenset({"setup.py", "conftest.py", "noxfile.py", "tasks.py"})
+_FUZZ = 2
 _OUTSIDE_ENDS = (".toml", ".cfg", ".ini", ".txt", ".yml", ".yaml")
 
 
@@ -151,7 +153,20 @@ def _apply_hunks(file: FileDiff, data: bytes, path: str, report: Report, title: 
         old = [line.removesuffix(b"\r") for line in hunk.old]
         new = [line.removesuffix(b"\r") for line in hunk.new]
         wanted = (hunk.start - 1 if old else hunk.start) + moved
-        found = _find(plain, old, wanted, floor, hunk, path, title)
+        found, tail = _find(plain, old, wanted, floor), 0
+        if found is None and (fuzzy := _find_fuzzy(plain, old, new, wanted, floor)) is not None:
+            found, head, tail = fuzzy
+            report.note(
+                codes.HUNK_FUZZ,
+                "",
+                f"hunk {hunk.number} ({title}:{hunk.line}) applied with fuzz: {head} line(s) at the start of its "
+                f"context and {tail} at the end are not what the source has",
+                old_line=found + 1,
+            )
+            old, new = old[head : len(old) - tail], new[head : len(new) - tail]
+            wanted += head
+        if found is None:
+            raise _unfound(plain, old, wanted, floor, hunk, path, title)
         at_end = found + len(old) == len(plain)
         if not hunk.old_ends and old and not (at_end and not whole):
             raise _misfit(
@@ -166,37 +181,76 @@ def _apply_hunks(file: FileDiff, data: bytes, path: str, report: Report, title: 
                 old_line=found + 1,
             )
         plain[found : found + len(old)] = new
-        if at_end:
+        if at_end and not tail:
             whole = hunk.new_ends
-        moved = found - ((hunk.start - 1) if old else hunk.start) + len(new) - len(old)
+        moved += found - wanted + len(new) - len(old)
         floor = found + len(new)
     return ends.join(plain) + (ends if whole and plain else b"")
 
 
-def _find(
-    plain: list[bytes], old: list[bytes], wanted: int, floor: int, hunk: Hunk, path: str, title: str
-) -> int:
-    count = len(old)
-    if floor <= wanted <= len(plain) and plain[wanted : wanted + count] == old:
+def _find(plain: list[bytes], old: list[bytes], wanted: int, floor: int) -> int | None:
+    """Where the lines stand: as wanted, or at the one place there is."""
+    if floor <= wanted <= len(plain) and plain[wanted : wanted + len(old)] == old:
         return wanted
+    places = _places(plain, old, floor) if old else []
+    return places[0] if len(places) == 1 else None
+
+
+def _find_fuzzy(
+    plain: list[bytes], old: list[bytes], new: list[bytes], wanted: int, floor: int
+) -> tuple[int, int, int] | None:
+    """Where the lines stand without outer lines of the context, and how many are left out at each end.
+
+    The longer context loses lines first, as with ``patch``. Never where all lines stand somewhere, or the new ones do.
+    """
+    if not old or _places(plain, old, floor) or (new and _places(plain, new, 0)):
+        return None
+    before, after = _common(old, new), _common(old[::-1], new[::-1])
+    for fuzz in range(1, _FUZZ + 1):
+        head, tail = (max(0, fuzz + side - max(before, after)) for side in (before, after))
+        rest = old[head : len(old) - tail]
+        if not rest or head + tail == 0:
+            continue
+        places = _places(plain, rest, floor)
+        if len(places) == 1:
+            return places[0], head, tail
+        if places:
+            return None
+    return None
+
+
+def _common(one: list[bytes], other: list[bytes]) -> int:
+    """How many lines are the same at the start."""
+    count = 0
+    while count < min(len(one), len(other)) and one[count] == other[count]:
+        count += 1
+    return count
+
+
+def _places(plain: list[bytes], lines: list[bytes], floor: int) -> list[int]:
+    count = len(lines)
+    return [start for start in range(floor, len(plain) - count + 1) if plain[start : start + count] == lines]
+
+
+def _unfound(
+    plain: list[bytes], old: list[bytes], wanted: int, floor: int, hunk: Hunk, path: str, title: str
+) -> DiffError:
     if not old:
-        raise _misfit(
+        return _misfit(
             hunk, path, title, f"it inserts at line {wanted + 1}, and the file has {len(plain)} lines"
         )
-    places = [start for start in range(floor, len(plain) - count + 1) if plain[start : start + count] == old]
-    if len(places) == 1:
-        return places[0]
+    places = _places(plain, old, floor)
     if places:
         shown = ", ".join(str(place + 1) for place in places[:5])
-        raise _misfit(
+        return _misfit(
             hunk,
             path,
             title,
             f"its lines stand in several places (lines {shown}), none of them the one it names",
         )
     new = [line.removesuffix(b"\r") for line in hunk.new]
-    if new and any(plain[start : start + len(new)] == new for start in range(len(plain) - len(new) + 1)):
-        raise _misfit(
+    if new and _places(plain, new, 0):
+        return _misfit(
             hunk, path, title, "what it would put there is there already: the diff seems to be applied"
         )
     for offset, expected in enumerate(old):
@@ -204,8 +258,8 @@ def _find(
         actual = plain[at] if 0 <= at < len(plain) else None
         if actual != expected:
             said = "the file ends before it" if actual is None else f"the file has {_show(actual)}"
-            raise _misfit(hunk, path, title, f"line {at + 1} should be {_show(expected)}, and {said}")
-    raise _misfit(hunk, path, title, "it overlaps the hunk before it")
+            return _misfit(hunk, path, title, f"line {at + 1} should be {_show(expected)}, and {said}")
+    return _misfit(hunk, path, title, "it overlaps the hunk before it")
 
 
 def _misfit(hunk: Hunk, path: str, title: str, why: str) -> DiffError:

@@ -1,4 +1,4 @@
-"""The ways to a patch: from two trees, from a tree and a diff, from two releases."""
+"""The ways to a patch: from two trees, from a tree and diffs, from two revisions, from two releases."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pylivepatch.build import codes
 from pylivepatch.build.apply import apply_diffs
 from pylivepatch.build.compare import compare_trees
 from pylivepatch.build.findings import BuildResult, Finding, Report, heeding
-from pylivepatch.build.releases import Release, fetch
-from pylivepatch.build.requires import check_requirement, compare_needs, of_project
+from pylivepatch.build.git import read_revisions
+from pylivepatch.build.releases import Release, fetch, together
+from pylivepatch.build.requires import check_requirement, compare_needs, normalized, of_project
 from pylivepatch.build.tree import CHECK_PATH, File, arrange, package_prefix, read_pair, read_raw
 from pylivepatch.build.word import Word, check_transforms, read_word
 from pylivepatch.errors import BuildError, BuildRefused, NothingChanged
@@ -89,11 +90,47 @@ def build_from_diff(
     return _patch_of(examine_diff(diff, source, name=name, description=description, hooks=hooks))
 
 
+def examine_git(
+    repository: PathLike, old: str, new: str, *, name: str, description: str = "", hooks: PathLike | None = None
+) -> BuildResult:
+    """Compare two revisions of a git repository (or of a folder in one), as they are committed.
+
+    Raises ``BuildError`` where git, the repository, a revision or the folder is missing, and what :func:`examine`
+    raises.
+    """
+    _check_name(name)
+    before, after = read_revisions(Path(repository), (old, new))
+    if before.prefix != after.prefix:
+        raise BuildError(
+            f"the folder is the package {'.'.join(before.prefix) or '(none)'} in {old}, and "
+            f"{'.'.join(after.prefix) or '(none)'} in {new}",
+            where=str(repository),
+            advice="give the repository itself",
+        )
+    return examine_files(
+        arrange(before.files, before.prefix),
+        arrange(after.files, after.prefix),
+        name=name,
+        description=description or f"{old} to {new}",
+        hooks=hooks,
+    )
+
+
+def build_from_git(
+    repository: PathLike, old: str, new: str, *, name: str, description: str = "", hooks: PathLike | None = None
+) -> Patch:
+    """The patch that takes a process from revision ``old`` of a git repository to ``new``: see :func:`examine_git`.
+
+    Raises ``BuildRefused``, ``NothingChanged``, and what :func:`examine_git` raises.
+    """
+    return _patch_of(examine_git(repository, old, new, name=name, description=description, hooks=hooks))
+
+
 def examine_releases(
     dist: str,
     old: str,
     new: str,
-    *,
+    *more: tuple[str, str, str],
     name: str | None = None,
     description: str = "",
     timeout: float = 300.0,
@@ -101,14 +138,24 @@ def examine_releases(
 ) -> BuildResult:
     """Get two releases of ``dist`` with pip, as wheels and without dependencies, and compare them.
 
-    Raises ``ReleaseError`` where pip cannot get one within ``timeout`` seconds, and what :func:`examine`
-    raises.
+    ``more`` are further distributions that change in the same switch, ``(dist, old, new)`` each. Raises
+    ``ReleaseError`` where pip cannot get one within ``timeout`` seconds, ``BuildError`` where two distributions have a
+    file of the same path, and what :func:`examine` raises.
     """
-    name = name or re.sub(r"[^A-Za-z0-9._+-]", "-", f"{dist}-{old}-{new}")
+    wanted = [(dist, old, new), *more]
+    title = "+".join("-".join(one) for one in wanted)
+    name = name or re.sub(r"[^A-Za-z0-9._+-]", "-", title)
     _check_name(name)
+    pairs = []
     with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
-        before, after = (fetch(dist, one, Path(folder), timeout=timeout) for one in (old, new))
-    description = description or f"{dist} {old} to {new}"
+        for number, (one, *versions) in enumerate(wanted):
+            place = Path(folder, str(number))
+            pairs.append(tuple(fetch(one, version, place, timeout=timeout) for version in versions))
+    before, after = together([pair[0] for pair in pairs]), together([pair[1] for pair in pairs])
+    for one, _, now in wanted:  # what the new releases pin, and the same patch brings, is there
+        if after.needs.get(normalized(one)) == f"=={now}":
+            before.needs[normalized(one)] = f"=={now}"
+    description = description or ", ".join(f"{one} {was} to {now}" for one, was, now in wanted)
     return compare_releases(before, after, name=name, description=description, hooks=hooks)
 
 
@@ -131,18 +178,21 @@ def build_from_releases(
     dist: str,
     old: str,
     new: str,
-    *,
+    *more: tuple[str, str, str],
     name: str | None = None,
     description: str = "",
     timeout: float = 300.0,
     hooks: PathLike | None = None,
 ) -> Patch:
-    """The patch that takes a process from release ``old`` of ``dist`` to ``new``: see
-    :func:`examine_releases`.
+    """The patch that takes a process from release ``old`` of ``dist`` to ``new``, and ``more`` distributions with it:
+    see :func:`examine_releases`.
 
     Raises ``BuildRefused``, ``NothingChanged``, and what :func:`examine_releases` raises.
     """
-    return _patch_of(examine_releases(dist, old, new, name=name, description=description, timeout=timeout, hooks=hooks))
+    result = examine_releases(
+        dist, old, new, *more, name=name, description=description, timeout=timeout, hooks=hooks
+    )
+    return _patch_of(result)
 
 
 def examine_files(

@@ -114,6 +114,10 @@ UNUSED_STATEMENT = _code(
     "PLP228", "applied-with-note", "a statement that nothing needs",
     "The hooks file says of a difference that it is safe, and the builder found no such difference.",
 )
+HUNK_FUZZ = _code(
+    "PLP229", "applied-with-note", "a hunk applied with fuzz",
+    "Outer lines of a hunk's context differ from the source; the rest stands in one place only.",
+)
 
 # Functions that cannot be carried.
 KIND_CHANGED = _code(

@@ -9,11 +9,12 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pylivepatch.build.requires import needs_of_metadata, of_metadata
-from pylivepatch.errors import ReleaseError
+from pylivepatch.errors import BuildError, ReleaseError
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
@@ -77,6 +78,25 @@ def fetch(dist: str, version: str, folder: Path, *, timeout: float) -> Release:
     if done.returncode or len(wheels) != 1:
         raise _failed(release, done.stderr.strip() or done.stdout.strip())
     return read_wheel(wheels[0], release)
+
+
+def together(releases: Sequence[Release]) -> Release:
+    """Releases of several distributions as one. Raises ``BuildError`` where two have different files of one path."""
+    files: dict[str, bytes] = {}
+    needs: dict[str, str] = {}
+    for release in releases:
+        for path, data in release.files.items():
+            if files.setdefault(path, data) != data:
+                raise BuildError(
+                    "two of the distributions have different files of this path",
+                    where=path,
+                    advice="build a patch of one of them, and another of the other",
+                )
+        for dist, wanted in release.needs.items():
+            has = needs.get(dist, wanted)
+            needs[dist] = has if has == wanted else f"{has} and {wanted}"
+    clauses = [release.requires_python for release in releases if release.requires_python]
+    return Release(files, ", ".join(dict.fromkeys(clauses)), needs)
 
 
 def _failed(release: str, said: str) -> ReleaseError:

@@ -43,9 +43,14 @@ def needs_of_metadata(text: str) -> dict[str, str]:
         name, rest = _NEED.fullmatch(line.strip()).groups()  # type: ignore[union-attr]  # it matches any text
         rest = re.sub(r"[\s()]", "", rest).replace('"', "'")
         if "extra==" not in rest:
-            key = re.sub(r"[-_.]+", "-", name).lower()
+            key = normalized(name)
             needs[key] = f"{needs[key]} {rest}" if key in needs else rest
     return needs
+
+
+def normalized(dist: str) -> str:
+    """A distribution's name as the index compares it."""
+    return re.sub(r"[-_.]+", "-", dist).lower()
 
 
 def compare_needs(old: Mapping[str, str], new: Mapping[str, str]) -> list[Finding]:

@@ -102,6 +102,14 @@ def read_raw(root: Path) -> dict[str, bytes]:
     return found
 
 
+def is_skipped(path: str) -> bool:
+    """Whether the path is of what tools leave behind, which :func:`read_raw` does not read."""
+    *folders, name = path.split("/")
+    return name.endswith(_SKIPPED_ENDS) or any(
+        folder in _SKIPPED_FOLDERS or folder.endswith(_SKIPPED_ENDS) for folder in folders
+    )
+
+
 def package_prefix(folder: Path) -> tuple[str, ...]:
     """The packages that ``folder`` is, or is in: ``("django", "http")`` for ``…/django/http``."""
     names: list[str] = []

@@ -94,7 +94,10 @@ def app() -> None:
 
 
 @app.command()
-@click.option("--dist", nargs=3, metavar="NAME OLD NEW", help="Two releases of a distribution.")
+@click.option(
+    "--dist", nargs=3, multiple=True, metavar="NAME OLD NEW", help="Two releases of a distribution; several in one."
+)
+@click.option("--git", nargs=3, metavar="FOLDER OLD NEW", help="Two revisions of a repository, or of a folder in it.")
 @click.option(
     "--diff", multiple=True, metavar="FILE", help="A unified diff against --source; several in order."
 )
@@ -108,7 +111,7 @@ def app() -> None:
 @_json
 @click.pass_context
 def build(context: click.Context, /, json: bool, **options: Any) -> None:
-    """Build a patch file from two releases, a diff, or two source trees.
+    """Build a patch file from two releases, two revisions, diffs, or two source trees.
 
     Exit status: 0 built, 1 error, 2 some difference is refused or needs the author, 3 nothing changed.
     """

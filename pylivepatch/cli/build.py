@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pylivepatch import patchfile
-from pylivepatch.build import BuildResult, Finding, examine, examine_diff, examine_releases
+from pylivepatch.build import BuildResult, Finding, examine, examine_diff, examine_git, examine_releases
 from pylivepatch.cli.output import Output
 
 BUILT, REFUSED, UNCHANGED = 0, 2, 3
@@ -19,9 +19,10 @@ _STATUS = {"built": BUILT, "refused": REFUSED, "unchanged": UNCHANGED}
 
 @dataclass(frozen=True)
 class Options:
-    """What the command was given: exactly one of ``dist``, ``diff`` with ``source``, ``old`` with ``new``."""
+    """What the command was given: exactly one of ``dist``, ``git``, ``diff`` with ``source``, ``old`` with ``new``."""
 
-    dist: tuple[str, str, str] | None
+    dist: tuple[tuple[str, str, str], ...]
+    git: tuple[str, str, str] | None
     diff: tuple[str, ...]
     source: str | None
     old: str | None
@@ -32,11 +33,11 @@ class Options:
     hooks: str | None
 
     def check(self) -> None:
-        """Raise ``click.UsageError`` where the sources do not make one of the three ways."""
-        ways = [bool(self.dist), bool(self.diff or self.source), bool(self.old or self.new)]
+        """Raise ``click.UsageError`` where the sources do not make one of the four ways."""
+        ways = [bool(self.dist), bool(self.git), bool(self.diff or self.source), bool(self.old or self.new)]
         if sum(ways) != 1:
             raise click.UsageError(
-                "give one of --dist NAME OLD NEW, --diff FILE --source DIR, --from OLD --to NEW"
+                "give one of --dist NAME OLD NEW, --git FOLDER OLD NEW, --diff FILE --source DIR, --from OLD --to NEW"
             )
         if bool(self.diff) != bool(self.source):
             raise click.UsageError("--diff and --source belong together")
@@ -55,8 +56,11 @@ class Options:
     def examine(self) -> BuildResult:
         name = self.patch_name
         if self.dist:
-            return examine_releases(*self.dist, name=name, description=self.description, hooks=self.hooks)
+            first, *more = self.dist
+            return examine_releases(*first, *more, name=name, description=self.description, hooks=self.hooks)
         assert name is not None
+        if self.git:
+            return examine_git(*self.git, name=name, description=self.description, hooks=self.hooks)
         if self.source:
             files = [Path(diff) for diff in self.diff]
             return examine_diff(files, self.source, name=name, description=self.description, hooks=self.hooks)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pylivepatch.build import build_from_diff, examine_diff
+from pylivepatch.build import BuildResult, build_from_diff, examine_diff
 from pylivepatch.errors import DiffError
 from pylivepatch.patch import Patch
 
@@ -263,6 +263,97 @@ def test_a_broken_diff_says_what_is_wrong_with_it(title: str, source: Path, tmp_
         examine_diff(path, source, name="fix")
     assert message in str(caught.value)
     assert "fix.patch" in caught.value.where
+
+
+LONG = (
+    "import os\n\n\ndef total(cart):\n    items = cart\n    found = 0\n    found += 1\n    return found\n\n\nlast = 1\n"
+)
+FUZZY = f"""\
+{HEAD}@@ -4,7 +4,7 @@
+ def total(cart):
+     items = cart
+     found = 0
+-    found += 1
++    found += 2
+     return found
+{" "}
+{" "}
+"""
+
+
+def fuzz(result: BuildResult) -> list[str]:
+    return [finding.message for finding in result.changes if finding.code == "PLP229"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("def total(cart):", "def total(cart, rate):"), "1 line(s) at the start of its context and 1 at the end"),
+        (("    items = cart", "    items = [cart]"), "2 line(s) at the start of its context and 2 at the end"),
+        (("\n\n\nlast", "\n\nlast"), "1 line(s) at the start of its context and 1 at the end"),
+    ],
+)
+def test_a_hunk_whose_outer_context_differs_applies_with_fuzz_and_is_told(
+    source: Path, change: tuple[str, str], told: str
+) -> None:
+    text = LONG.replace(*change)
+    (source / "pkg" / "mod.py").write_text(text)
+    result = examine_diff(FUZZY, source, name="fix")
+    assert result.patch is not None
+    assert result.patch.modules[0].new_source == text.replace("found += 1", "found += 2")
+    assert [told in message for message in fuzz(result)] == [True]
+    assert [one.verdict for one in result.changes if one.code == "PLP229"] == ["applied-with-note"]
+
+
+def test_an_exact_hunk_has_no_fuzz(source: Path) -> None:
+    (source / "pkg" / "mod.py").write_text(LONG)
+    assert fuzz(examine_diff(FUZZY, source, name="fix")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG.replace("found = 0", "found = 3"),  # the innermost line of the context
+        LONG.replace("found += 1", "found += 3"),  # a line that is to go
+        LONG.replace("total(cart)", "total(c)") + LONG.replace("total(cart)", "other(c)"),  # two places
+    ],
+)
+def test_what_fuzz_cannot_place_in_one_way_is_an_error(source: Path, text: str) -> None:
+    (source / "pkg" / "mod.py").write_text(text)
+    with pytest.raises(DiffError, match="hunk 1 does not apply"):
+        examine_diff(FUZZY, source, name="fix")
+
+
+def test_hunks_behind_a_fuzzy_one_keep_count_of_lines(source: Path) -> None:
+    text = LONG.replace("def total(cart):", "def total(cart, rate):")
+    (source / "pkg" / "mod.py").write_text(text)
+    result = examine_diff(FUZZY + "@@ -11 +11 @@\n-last = 1\n+last = 2\n", source, name="fix")
+    assert result.patch is not None
+    assert result.patch.modules[0].new_source == text.replace("+= 1", "+= 2").replace("last = 1", "last = 2")
+    assert [one.code for one in result.changes if one.code == "PLP225"] == []
+
+
+def test_a_change_of_mode_alone_is_no_change(source: Path) -> None:
+    mode = "diff --git a/pkg/mod.py b/pkg/mod.py\nold mode 100644\nnew mode 100755\n"
+    assert examine_diff(mode, source, name="fix").outcome == "unchanged"
+    assert "return x + 1" in new_source(mode + DIFF, source)
+
+
+def test_a_git_diff_of_a_deleted_file_takes_it_away(source: Path) -> None:
+    head = "diff --git a/pkg/mod.py b/pkg/mod.py\ndeleted file mode 100644\nindex 1..0\n"
+    body = "".join(difflib.unified_diff(OLD.splitlines(True), [], "a/pkg/mod.py", "/dev/null"))
+    result = examine_diff(head + body, source, name="fix")
+    assert [(one.code, one.file) for one in (*result.changes, *result.refusals)] == [("PLP222", "pkg/mod.py")]
+
+
+def test_a_git_binary_patch_names_its_file(source: Path) -> None:
+    (source / "pkg" / "logo.png").write_bytes(b"\x89PNG\0")
+    diff = (
+        "diff --git a/pkg/logo.png b/pkg/logo.png\nindex 1..2 100644\n"
+        "GIT binary patch\nliteral 5\nMcmZQzU|?Wi000010RR91\n\nliteral 4\nLcmZQzU|;|M00aO5\n\n"
+    )
+    result = examine_diff(diff + DIFF, source, name="fix")
+    assert [(one.code, one.file) for one in result.refusals] == [("PLP283", "pkg/logo.png")]
 
 
 def test_lines_that_stand_in_several_places_are_not_guessed(source: Path) -> None:

@@ -6,6 +6,7 @@ import difflib
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -47,6 +48,22 @@ def test_build_from_a_diff(shell: Shell) -> None:
     assert done.json["name"] == "named"
     assert Path(done.json["file"]) == shell.folder / "x.plp"
     assert {change["symbol"] for change in done.json["changes"]} == {"price", "hold"}
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_build_from_two_revisions(shell: Shell) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-C", str(shell.folder / "repo")]
+    shutil.copytree(shell.old, shell.folder / "repo")
+    subprocess.run(["git", "init", "-q", str(shell.folder / "repo")], check=True)
+    for folder, tag in ((shell.old, "v1"), (shell.new, "v2")):
+        shutil.copy(folder / "service.py", shell.folder / "repo")
+        for command in (["add", "-A"], ["commit", "-q", "-m", tag], ["tag", tag]):
+            subprocess.run(["git", *who, *command], check=True)
+    done = shell("build", "--git", "repo", "v1", "v2", "-o", "fix.plp")
+    assert done.status == 0, done.err
+    assert patchfile.read(shell.folder / "fix.plp").modules[0].new_source == MENDED
+    done = shell("build", "--git", "repo", "v1", "v3", "-o", "fix.plp")
+    assert (done.status, "no revision 'v3'" in done.err) == (1, True)
 
 
 def test_build_exits_2_when_refused_and_writes_nothing(shell: Shell) -> None:
