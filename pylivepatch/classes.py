@@ -12,13 +12,16 @@ metaclass or an ``__init_subclass__`` of somebody's own might do anything.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from types import FunctionType
+from types import FunctionType, MemberDescriptorType
 from typing import Any
 
-from pylivepatch.activeness.functions import unwrap
+from pylivepatch.activeness.functions import contents, unwrap
+from pylivepatch.commit import MISSING
+from pylivepatch.compiled import normal_form
 from pylivepatch.errors import DataMismatch, UnswappableShape
+from pylivepatch.transition.swap import alike
 
 _QUIET = frozenset({"builtins", "abc", "enum", "typing", "typing_extensions", "types"})
 """Modules whose metaclasses and ``__init_subclass__`` do nothing but look at the class."""
@@ -81,6 +84,114 @@ def functions_of(cls: type) -> Iterator[FunctionType]:
             yield from functions_of(value)
         else:
             yield from unwrap(value)
+
+
+# --- fields -------------------------------------------------------------------------------------------------
+
+_NOT_MOVED = frozenset(
+    {"__dict__", "__weakref__", "__module__", "__qualname__", "__slots__", "__firstlineno__", "__static_attributes__"}
+    | {"__abstractmethods__", "_abc_impl", "__orig_bases__", "__parameters__", "__type_params__"}
+    | {"__annotations_cache__"}  # emptied by the assignment of __annotate__
+)
+
+
+def check_fields(cls: type, before: Iterable[str], where: str) -> None:
+    """Raise :class:`DataMismatch` unless the live class has these fields."""
+    kinds = (vars(cls).get(name) for name in ("__dataclass_fields__", "__attrs_attrs__", "_fields"))
+    live = {getattr(field, "name", field) for field in next(filter(None, kinds), ())}
+    missing = [name for name in before if name not in live]
+    if missing:
+        raise DataMismatch(
+            f"the class has no field {missing[0]}, and the old source gives it one",
+            where=where,
+            advice="build the patch against the version that this process runs",
+        )
+
+
+def made_anew(cls: type, aside: type, own: Collection[str], gone: Iterable[str], where: str) -> dict[str, Any]:
+    """What was made of the fields of ``aside``, a class like ``cls`` with other ones, and differs: name → value.
+
+    ``own`` are names of the body that other changes carry; ``gone`` are fields that ``aside`` does not have. What the
+    values know of ``aside`` is made to mean ``cls``.
+    """
+    if vars(cls).get("__slots__") != vars(aside).get("__slots__"):
+        raise UnswappableShape(
+            "the slots of the class are others", where=where, advice="keep what is new outside of the class"
+        )
+    found: dict[str, Any] = {}
+    for name, value in vars(aside).items():
+        if name in _NOT_MOVED or name in own or isinstance(value, MemberDescriptorType):
+            continue
+        live = vars(cls).get(name, MISSING)
+        if _is_same(live, value, cls, aside):
+            continue
+        if name == "__hash__" and unwrap(live):  # the live one stays: attrs mixes in a number that is of this class
+            if [f.__code__.co_names for f in unwrap(live)] == [f.__code__.co_names for f in unwrap(value)]:
+                continue
+            raise UnswappableShape(
+                "instances would be hashed by other fields, and those that are in a dict or a set not be found",
+                where=where,
+                advice="leave the fields that instances are hashed by as they were",
+            )
+        _rename(value, aside, cls)
+        found["__annotate__" if name == "__annotate_func__" else name] = value
+    return found | {name: MISSING for name in gone if name in vars(cls) and name not in vars(aside)}
+
+
+def _is_same(live: Any, value: Any, cls: type, aside: type) -> bool:
+    if live is value or (live is cls and value is aside):
+        return True
+    olds, news = unwrap(live), unwrap(value)
+    if not olds or type(live) is not type(value):
+        return alike(live, value)
+    return len(olds) == len(news) and all(
+        normal_form(old.__code__) == normal_form(new.__code__)
+        and old.__globals__ is new.__globals__
+        and alike((old.__defaults__, old.__kwdefaults__), (new.__defaults__, new.__kwdefaults__))
+        and alike(_annotations(old), _annotations(new))
+        and len(old.__closure__ or ()) == len(new.__closure__ or ())
+        and all(
+            _is_same(contents(one), contents(other), cls, aside)
+            for one, other in zip(old.__closure__ or (), new.__closure__ or (), strict=True)
+        )
+        for old, new in zip(olds, news, strict=True)
+    )
+
+
+def _annotations(function: FunctionType) -> Any:
+    try:
+        return function.__annotations__
+    except Exception:  # since 3.14 they are worked out here; what cannot be is like nothing else
+        return object()
+
+
+def _rename(value: Any, aside: type, cls: type) -> None:
+    """Let the functions in ``value`` that know ``aside`` know ``cls`` instead."""
+    queue, seen = [value], set()
+    for thing in queue:  # grows as it goes
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, property):
+            queue += [thing.fget, thing.fset, thing.fdel]
+        elif isinstance(thing, staticmethod | classmethod):
+            queue.append(thing.__func__)
+        elif isinstance(thing, FunctionType):
+            queue.append(getattr(thing, "__wrapped__", None))
+            for cell in thing.__closure__ or ():
+                if contents(cell) is aside:
+                    cell.cell_contents = cls
+                queue.append(contents(cell))
+            if "__spec__" not in thing.__globals__:  # a namespace that was made for it
+                for name, known in list(thing.__globals__.items()):
+                    if known is aside:
+                        thing.__globals__[name] = cls
+
+
+def is_generated(function: FunctionType) -> bool:
+    """Whether a decorator wrote the function's source, so that its code is nobody else's."""
+    file = function.__code__.co_filename
+    return file.startswith("<") and not file.startswith("<frozen ")
 
 
 # --- bases --------------------------------------------------------------------------------------------------

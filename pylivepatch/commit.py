@@ -93,8 +93,10 @@ def set_attribute(owner: Any, name: str, value: Any) -> tuple[Callable[[], Any],
 
 def read_attribute(owner: Any, name: str) -> Callable[[], Any]:
     """A C callable that gives what ``name`` is bound to, or :data:`MISSING`."""
-    if name == "__bases__" and isinstance(owner, type):
-        return partial(type.__getattribute__, owner, name)
+    if isinstance(owner, type):
+        if name == "__bases__":
+            return partial(type.__getattribute__, owner, name)
+        name = "__annotate_func__" if name == "__annotate__" else name  # since 3.14: where CPython keeps it
     if isinstance(owner, Contents):
         return owner.read()
     if isinstance(owner, dict | type):

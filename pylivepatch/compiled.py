@@ -40,6 +40,7 @@ from pylivepatch.patch import (
     ModulePatch,
     NewBases,
     NewClass,
+    NewFields,
     NewFunction,
     NewImport,
     Patch,
@@ -82,7 +83,7 @@ class Pair:
 class Item(NamedTuple):
     """One change of a module, ready to be loaded: ``kind`` and what its loader needs (see ``core``)."""
 
-    kind: str  # "function", "new", "value", "import", "class", "bases"
+    kind: str  # "function", "new", "value", "import", "class", "fields", "bases"
     target: str
     payload: bytes  # marshalled
     optional: bool = False  # in a function or class that the old source defines under a condition only
@@ -308,6 +309,10 @@ def _compile_module(
             items.append(Item("import", change.target, marshal.dumps(payload)))
         elif isinstance(change, NewClass):
             items.append(Item("class", change.target, dump_class(module, new, change.new, filename)))
+        elif isinstance(change, NewFields):
+            own = sorted(_bound_in(_class_statement(module.new_source, change.new)) - {*change.after})
+            parts = dump_class(module, new, change.new, filename), own, change.before, change.after
+            items.append(Item("fields", change.target, marshal.dumps(parts)))
         elif isinstance(change, NewBases):
             before, after = (_expression(text, filename, change.line) for text in (change.old, change.new))
             items.append(Item("bases", change.target, marshal.dumps((change.owner, before, after))))
@@ -350,6 +355,18 @@ def _class_statement(source: str, ref: CodeRef) -> ast.ClassDef:
         where=ref.qualname,
         advice="the patch file's sources and its list of changes do not belong together; build it again",
     )
+
+
+def _bound_in(node: ast.ClassDef) -> set[str]:
+    """The names that a class's body binds, ``__doc__`` among them if it has a docstring."""
+    found = {"__doc__"} if ast.get_docstring(node) is not None else set()
+    for part in node.body:
+        match part:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+                found.add(name)
+    return found
 
 
 def _first_line(node: ast.ClassDef) -> int:

@@ -132,7 +132,23 @@ class NewBases:
         return f"{self.owner}.__bases__"
 
 
-Change = FunctionChange | NewFunction | ValueChange | NewImport | NewClass | NewBases
+@dataclass(frozen=True, slots=True)
+class NewFields:
+    """The fields of a dataclass, attrs class or named tuple changed: what was made of them is made anew.
+
+    ``new`` names the code of the class's body in the new source; ``before`` and ``after`` are the fields of both.
+    """
+
+    new: CodeRef
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    @property
+    def target(self) -> str:
+        return f"{self.new.qualname}.<fields>"
+
+
+Change = FunctionChange | NewFunction | ValueChange | NewImport | NewClass | NewBases | NewFields
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from pylivepatch.patch import (
     ModulePatch,
     NewBases,
     NewClass,
+    NewFields,
     NewFunction,
     NewImport,
     Patch,
@@ -502,6 +503,12 @@ class _Fields:
         assert isinstance(value, list)
         return value
 
+    def names(self, key: str) -> tuple[str, ...]:
+        found = self.items(key)
+        if not all(type(name) is str and name.isidentifier() for name in found):
+            raise self.bad(f"{self.title}.{key} is no list of names")
+        return tuple(found)
+
     def ref(self, key: str) -> CodeRef:
         inner = _Fields(self.take(key, dict), f"{self.title}.{key}", self.bad)
         found = CodeRef(inner.text("qualname"), inner.number("line"), inner.number("index"))
@@ -566,6 +573,8 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
             change = NewImport(name, line, fields.statement("statement", name))
         case "new_class":
             change = NewClass(fields.ref("new"))
+        case "fields":
+            change = NewFields(fields.ref("new"), fields.names("before"), fields.names("after"))
         case "bases":
             owner, line = fields.text("owner"), fields.number("line")
             old, new = (fields.whole_expression(side, ast.Tuple) for side in ("old", "new"))
@@ -609,6 +618,9 @@ def _change_out(change: Change) -> Mapping[str, Any]:
             return {"kind": "import", "name": change.name, "line": change.line, "statement": change.statement}
         case NewClass():
             return {"kind": "new_class", "new": _ref_out(change.new)}
+        case NewFields():
+            sides = {"before": list(change.before), "after": list(change.after)}
+            return {"kind": "fields", "new": _ref_out(change.new), **sides}
         case NewBases():
             return {"kind": "bases", "owner": change.owner, "line": change.line, "old": change.old, "new": change.new}
 

@@ -23,7 +23,15 @@ from typing import Any
 from pylivepatch.activeness.functions import unwrap, walk
 from pylivepatch.activeness.references import Version, version_of
 from pylivepatch.below import NOTHING, Below
-from pylivepatch.classes import check_bases, functions_of, make_class
+from pylivepatch.classes import (
+    check_bases,
+    check_fields,
+    functions_of,
+    is_generated,
+    made_anew,
+    make_class,
+    retire,
+)
 from pylivepatch.commit import Contents, read_attribute
 from pylivepatch.compiled import (
     CompiledModule,
@@ -113,7 +121,7 @@ def verify_module(
             locate(module, item.target, load_pair(item.payload)[0].old, below)
         elif item.kind == "value":
             _check_value(module, item, where, arriving, below, compiled.prepared)
-        elif item.kind in ("new", "class", "bases"):
+        elif item.kind in ("new", "class", "fields", "bases"):
             _owner(module, item.target)
         time.sleep(0)
 
@@ -226,6 +234,35 @@ def _load_class(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
         version, template = version_of(code_at(body, path)), Template.from_bytes(data)
         name = f"{module.__name__}:{version.code.co_qualname}"
         part.added.append(Switch(name, version, version, template, template, functions.get(id(version.code), [])))
+
+
+def _load_fields(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    statement, own, before, after = marshal.loads(item.payload)
+    owner = _class_named(module, item.target.rpartition(".")[0], where)
+    check_fields(owner, before, where)
+    aside = make_class(marshal.loads(statement)[0], vars(module), scratch, where)
+    own = {_mangled(owner, name) for name in own}
+    for name, value in made_anew(owner, aside, own, {*before} - {*after}, where).items():
+        label = f"{where.removesuffix('<fields>')}{name}"
+        current = read_attribute(owner, name)()
+        _check_bindable(owner, name, label, new=current is MISSING)
+        if current is MISSING and name in after:
+            _check_bases(owner, name, label)
+        old = part.below.value(owner, name, current)
+        part.attributes.append(Attribute(owner, name, old, value, label))
+        # Nobody may be inside what goes, on the way in, nor inside what comes, on the way out. Both are counted, and
+        # whoever still holds the old function calls it as it was.
+        for function in filter(is_generated, unwrap(old)):
+            code = part.below.code(function)
+            was, stays = version_of(code), version_of(code.replace())
+            forward, backward = (checked_trampoline(version.code, []) for version in (was, stays))
+            leaving = Switch(f"{label} (as it was)", was, stays, forward, backward, [weakref.ref(function)])
+            leaving.everywhere = False
+            part.switches.append(leaving)
+        for function in filter(is_generated, unwrap(value)):
+            version, template = version_of(function.__code__), checked_trampoline(function.__code__, [])
+            part.added.append(Switch(label, version, version, template, template, [weakref.ref(function)]))
+    retire(aside)
 
 
 def _load_bases(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
@@ -369,6 +406,7 @@ _LOADERS = {
     "value": _load_value,
     "import": _load_import,
     "class": _load_class,
+    "fields": _load_fields,
     "bases": _load_bases,
 }
 _REBUILD = "build the patch against the version that this process runs"

@@ -31,7 +31,7 @@ ALLOWED = {
     "compiled": {"groups", "activeness", "ftrace", "symbols", "patch", "patchfile", "errors"},
     "evaluate": {"transition", "commit", "symbols", "errors"},
     "below": {"transition", "activeness", "commit"},
-    "classes": {"activeness", "errors"},
+    "classes": {"activeness", "commit", "compiled", "transition", "errors"},
     "prepare": {"classes", "below", "transition", "compiled", "evaluate", "activeness", "ftrace", "commit"}
     | {"patch", "errors"},
     "transformers": {"prepare", "hooks", "callbacks", "transition", "activeness", "errors"},

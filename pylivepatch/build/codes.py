@@ -75,6 +75,10 @@ BASES_CHANGED = _code(
     "PLP217", "applied", "other bases",
     "The class gets its new bases at the switch; its objects and subclasses follow.",
 )
+FIELDS_CHANGED = _code(
+    "PLP218", "applied", "other fields",
+    "What dataclasses, attrs or NamedTuple made of a class's fields is made anew, and bound at the switch.",
+)
 
 # Seen, told, and not carried, because nothing in a running process depends on them.
 TYPING_ONLY = _code(

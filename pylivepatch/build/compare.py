@@ -20,7 +20,7 @@ from pylivepatch.build.tree import File, is_text_only
 from pylivepatch.build.word import Word
 from pylivepatch.build.world import World
 from pylivepatch.errors import SourceError
-from pylivepatch.patch import Change, FunctionChange, ModulePatch, NewClass, NewFunction
+from pylivepatch.patch import Change, FunctionChange, ModulePatch, NewClass, NewFields, NewFunction
 
 
 def compare_trees(
@@ -108,7 +108,7 @@ def _sources(
 
 
 def _line(change: Change) -> int:
-    return change.new.line if isinstance(change, FunctionChange | NewFunction | NewClass) else change.line
+    return change.new.line if isinstance(change, FunctionChange | NewFunction | NewClass | NewFields) else change.line
 
 
 def _compare_files(old: Mapping[str, File], new: Mapping[str, File], word: Word) -> Report:

@@ -10,6 +10,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.bindings import final_value
 from pylivepatch.build.blocks import carry_new_blocks
 from pylivepatch.build.context import Context
+from pylivepatch.build.fields import compare_fields, without
 from pylivepatch.build.functions import compare_function, is_overload, new_function
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
 from pylivepatch.build.instances import compare_instances
@@ -494,4 +495,5 @@ def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> No
     has_bases = any(not (isinstance(base, ast.Name) and base.id == "object") for base in after.bases)
     inner = context.inside(new.name, old_items, new_items, shape, has_bases or bool(after.keywords))
     compare_instances(inner, before, after)
-    compare_scope(inner, old_items, new_items)
+    taken = compare_fields(context, old, new) if shape == "fields" else frozenset()
+    compare_scope(inner, without(old_items, taken), without(new_items, taken))

@@ -42,7 +42,7 @@ def only_adds_defaults(context: Context, old: FunctionNode, new: FunctionNode) -
 
     def is_default(node: ast.stmt) -> bool:
         name = _self_attribute(node, _self_name(new))
-        return bool(name) and name in carried and _is_plain(getattr(node, "value", None))
+        return bool(name) and name in carried and is_plain(getattr(node, "value", None))
 
     rest = [node for node in new.body if not is_default(node)]
     return same_tree(old.body, rest) and same_tree(old.args, new.args)
@@ -135,7 +135,7 @@ def _default_of(stores: list[Store], old_parameters: set[str]) -> ast.expr | Non
     value = getattr(statement, "value", None)
     if isinstance(value, ast.Name) and value.id not in old_parameters:
         value = _defaults(function).get(value.id)
-    return value if _is_plain(value) else None
+    return value if is_plain(value) else None
 
 
 def _parameters(node: ast.ClassDef) -> set[str]:
@@ -191,7 +191,7 @@ def _stored_in(statement: ast.stmt, name: str) -> Iterator[ast.AST]:
     return (node for node in ast.walk(statement) if isinstance(node, ast.Attribute) and node.attr == name)
 
 
-def _is_plain(node: object) -> bool:
+def is_plain(node: object) -> bool:
     """A literal that cannot change, so that all instances may share it."""
     match node:
         case ast.Constant():
@@ -199,7 +199,7 @@ def _is_plain(node: object) -> bool:
         case ast.UnaryOp(operand=ast.Constant()):
             return True
         case ast.Tuple(elts=parts):
-            return all(map(_is_plain, parts))
+            return all(map(is_plain, parts))
     return False
 
 

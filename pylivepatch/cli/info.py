@@ -8,7 +8,17 @@ from typing import Any
 from pylivepatch import patchfile
 from pylivepatch.cli.output import Output
 from pylivepatch.hooks.reading import contents
-from pylivepatch.patch import Change, FunctionChange, NewBases, NewClass, NewFunction, NewImport, Patch, ValueChange
+from pylivepatch.patch import (
+    Change,
+    FunctionChange,
+    NewBases,
+    NewClass,
+    NewFields,
+    NewFunction,
+    NewImport,
+    Patch,
+    ValueChange,
+)
 
 _KINDS: dict[type[Any], str] = {
     FunctionChange: "function",
@@ -17,6 +27,7 @@ _KINDS: dict[type[Any], str] = {
     NewImport: "new import",
     NewClass: "new class",
     NewBases: "bases",
+    NewFields: "fields",
 }
 
 
@@ -93,5 +104,5 @@ def kind(change: Change) -> str:
 
 
 def place(path: str, change: Change) -> str:
-    line = change.new.line if isinstance(change, FunctionChange | NewFunction | NewClass) else change.line
+    line = change.new.line if isinstance(change, FunctionChange | NewFunction | NewClass | NewFields) else change.line
     return f"{path}:{line}"

@@ -181,7 +181,7 @@ ORDER: dict[str, tuple[str, list[str]]] = {
     ),
     "the fields of a dataclass": (
         "import dataclasses\n@dataclasses.dataclass\nclass C:\n <a|b>: int\n <b|a>: int\n",
-        ["!PLP253 C.a"],
+        ["PLP218 C"],
     ),
     "the members of an enum": ("import enum\nclass C(enum.Enum):\n <A = 1|B = 2>\n <B = 2|A = 1>\n", ["!PLP253 C.A"]),
     "two that register": ("import app\n@app.go\ndef <f|g>(): pass\n@app.go\ndef <g|f>(): pass\n", [".PLP226 g"]),

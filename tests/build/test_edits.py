@@ -223,12 +223,12 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "a field of a dataclass": (
         "import dataclasses\n@dataclasses.dataclass\nclass C:\n x: int = 1\n",
         "import dataclasses\n@dataclasses.dataclass\nclass C:\n x: int = 2\n",
-        ["!PLP253 C.x"],
+        ["PLP218 C"],
     ),
     "a new field of a dataclass": (
         "from dataclasses import dataclass as d\n@d\nclass C:\n x: int\n",
         "from dataclasses import dataclass as d\n@d\nclass C:\n x: int\n y: int\n",
-        ["!PLP253 C.y"],
+        ["!PLP255 C.y", "PLP218 C"],
     ),
     "a method of a dataclass": (
         "import dataclasses\n@dataclasses.dataclass\nclass C:\n x: int\n def m(self): return 1\n",
