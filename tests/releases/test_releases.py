@@ -35,15 +35,15 @@ BUILT: dict[str, int] = {
     "django-5.1.8": 7,
     "mako-1.2.2": 2,
     "zipp-3.19.1": 2,
+    "aiohttp-3.9.2": 40,
     "mistune-2.0.3": 3,
 }
 """Pair → how many changes the patch carries."""
 
 REFUSED: dict[str, set[str]] = {
-    "werkzeug-2.2.3": {"PLP253"},
+    "werkzeug-2.2.3": {"PLP255"},
     "urllib3-2.0.6": {"PLP261"},
     "sqlparse-0.4.4": {"PLP231", "PLP255"},
-    "aiohttp-3.9.2": {"PLP253"},
 }
 """Pair → the codes of what is refused."""
 
