@@ -16,10 +16,11 @@ from typing import Any
 
 from pylivepatch.activeness.references import Version, version_of
 from pylivepatch.below import Below
-from pylivepatch.compiled import make_pair
+from pylivepatch.compiled import checked_trampoline, equal_nested, make_pair
 from pylivepatch.errors import DataMismatch, NotRemovable
 from pylivepatch.prepare import Part, pair_switch
 from pylivepatch.transition.swap import Attribute, Guard, Swap, Switch, alike
+from pylivepatch.transition.twins import relate
 
 
 @dataclass(eq=False, slots=True)
@@ -61,8 +62,11 @@ def swaps(parts: Sequence[Part], layers: Sequence[Part], below: Below) -> tuple[
     found = [swap for swap in found if swap.functions]  # those that run the original
     guards = [guard for part in parts for guard in part.guards_old]
     changes: dict[int, _Change] = {}
+    added = {id(function) for part in layers for switch in part.added for function in switch.live()}
     for switch in (s for part in layers for s in part.switches):
         for function in switch.live():
+            if id(function) in added:  # one of those patches brought it, another changed it: it leaves
+                continue
             changes[id(function)] = _Change(function, switch.name, version_of(below.code(function)), switch.everywhere)
     for switch in (s for part in parts for s in part.switches):
         for function in switch.live():
@@ -87,6 +91,8 @@ def _between(group: list[_Change]) -> tuple[Swap, list[Guard]]:
     """The swap of functions that run one code object now and are to run another."""
     first = group[0]
     pair = make_pair(first.function.__code__, first.target.code)
+    for one, other in equal_nested(pair.old, pair.new):  # as prepare does: such closures stay, and must be found again
+        relate(one, other)
     part = Part(first.name.partition(":")[0], [])
     switch = pair_switch(part, pair, [change.function for change in group], first.name)
     switch.everywhere = all(change.everywhere for change in group)
@@ -94,8 +100,18 @@ def _between(group: list[_Change]) -> tuple[Swap, list[Guard]]:
 
 
 def leaving(layers: Sequence[Part]) -> list[Switch]:
-    """Functions that only the patches that go have."""
-    return [switch for part in layers for switch in part.added]
+    """Functions that only the patches that go have, as the newest of them has made them."""
+    return [_as_it_runs(switch) for part in layers for switch in part.added]
+
+
+def _as_it_runs(switch: Switch) -> Switch:
+    """The switch of a new function for the code that it runs now, if a later patch has changed it."""
+    codes = {id(function.__code__): function.__code__ for function in switch.live()}
+    if len(codes) != 1 or switch.new.code in codes.values():
+        return switch
+    (code,) = codes.values()
+    version, template = version_of(code), checked_trampoline(code, [])
+    return Switch(switch.name, version, version, template, template, switch.functions)
 
 
 def attributes(parts: Sequence[Part], layers: Sequence[Part]) -> list[Attribute]:

@@ -29,7 +29,8 @@ class Case:
             path = folder / f"{self.name}-{side}" / f"{self.name}.py"
             path.parent.mkdir()
             path.write_text(dedent(text))
-        self.hooks = folder / "hooks.py"
+        self.hooks = folder / self.name / "hooks.py"
+        self.hooks.parent.mkdir()
         self.hooks.write_text(dedent(hooks).replace("NAME", self.name))
         self.old, self.new = (folder / f"{self.name}-{side}" for side in ("old", "new"))
 
@@ -37,25 +38,25 @@ class Case:
     def module(self) -> ModuleType:
         return importlib.import_module(self.name)
 
-    def examine(self) -> BuildResult:
-        return examine(self.old, self.new, name=self.name, hooks=self.hooks)
+    def examine(self, name: str = "") -> BuildResult:
+        return examine(self.old, self.new, name=name or self.name, hooks=self.hooks)
 
     def codes(self) -> list[str]:
         """``code class`` of every finding."""
         result = self.examine()
         return sorted(f"{one.code} {one.verdict}" for one in (*result.changes, *result.refusals))
 
-    def build(self) -> Path:
-        result = self.examine()
+    def build(self, name: str = "") -> Path:
+        result = self.examine(name)
         assert result.patch is not None, result.refusals
         path = self.folder / f"{self.name}.plp"
         patchfile.write(result.patch, path)
         assert patchfile.read(path) == result.patch
         return path
 
-    def load(self, **options: bool) -> pylivepatch.Applied:
+    def load(self, name: str = "", **options: bool) -> pylivepatch.Applied:
         """By the bytes that an agent gets, compiled here: a helper process for each test would take long."""
-        compiled = compile_patch(patchfile.read(self.build()))
+        compiled = compile_patch(patchfile.read(self.build(name)))
         return pylivepatch.load(CompiledPatch.from_bytes(compiled.to_bytes()), **options)  # type: ignore[arg-type]
 
 

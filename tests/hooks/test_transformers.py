@@ -144,3 +144,18 @@ SAFE = """
 from pylivepatch.hooks import safe
 safe("PLP265", "NAME:Cart.__init__", "FIRST is transformed")
 """
+
+
+def test_a_cumulative_patch_goes_on_with_the_state_that_the_replaced_one_gave(case: Make) -> None:
+    one = case(OLD, NEW, LAZY)
+    early, late, never = (one.module.Cart("a") for _ in range(3))
+    one.load()
+    assert early.add("b") == 2
+    two = case(OLD, NEW.replace("len(self.seen)", "-len(self.seen)"), LAZY)
+    text = (two.new / f"{two.name}.py").read_text()
+    (one.new / f"{one.name}.py").write_text(text)
+    cumulative = one.load(replace=True, name="cumulative")
+    assert (early.add("c"), late.add("b")) == (-3, -2)
+    cumulative.unload()
+    assert "seen" not in vars(one.module.Cart)
+    assert (never.add("b"), hasattr(never, "seen")) == (2, False)
