@@ -50,7 +50,7 @@ ALLOWED = {
     | {"hooks", "transformers"},
     "portrait": set(),
     "live": {"portrait", "core", "prepare", "errors"},
-    "verification": {"portrait", "patch", "errors"},
+    "verification": {"portrait", "hooks", "patch", "errors"},
     "build": {"patch", "patchfile", "hooks", "errors"},
     "agent": {"core", "live", "verification", "way", "taints", "compiled", "patchfile", "patch", "errors", "events"},
     "cli": {"agent", "verification", "way", "build", "patchfile", "patch", "hooks", "errors"},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pylivepatch.errors import AgentError, VerifyError
+from pylivepatch.hooks.reading import contents
 from pylivepatch.patch import ModulePatch, Patch, ValueChange
 from pylivepatch.portrait import Portrait
 from pylivepatch.verification.compare import Found, note_versions, sort_out, unsteady, without
@@ -152,6 +153,9 @@ def _carried(patch: Patch | None) -> dict[str, dict[str, str]]:
         for module, change in patch.changes():
             new = isinstance(change, ValueChange) and change.old is None
             found.setdefault(module.name, {})[change.target] = "new" if new else "changed"
+        for transform in contents(patch.hooks.source, patch.hooks.name).transforms if patch.hooks else ():
+            module_name, _, target = transform.target.partition(":")
+            found.setdefault(module_name, {})[target] = "new"
     return found
 
 

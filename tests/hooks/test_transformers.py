@@ -159,3 +159,13 @@ def test_a_cumulative_patch_goes_on_with_the_state_that_the_replaced_one_gave(ca
     cumulative.unload()
     assert "seen" not in vars(one.module.Cart)
     assert (never.add("b"), hasattr(never, "seen")) == (2, False)
+
+
+def test_a_verification_takes_the_transformer_for_what_the_patch_says(case: Make) -> None:
+    one = case(OLD, NEW, LAZY)
+    one.module.Cart("a")
+    path = one.build()
+    one.load()
+    report = pylivepatch.verify(path)
+    assert report.outcome == "equal", report
+    assert [(found.symbol, found.what) for found in report.noted] == [("Cart.seen", "name")]
