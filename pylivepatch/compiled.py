@@ -87,6 +87,7 @@ class Item(NamedTuple):
     target: str
     payload: bytes  # marshalled
     optional: bool = False  # in a function or class that the old source defines under a condition only
+    decorated: bool = False  # a function that the old source has decorators for
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +281,7 @@ def _compile_module(
     old = _compile(module.old_source, module.path, optimize)
     new = _compile(module.new_source, filename, optimize)
     items = []
+    plain = _undecorated(module.old_source)
     symbols = Symbols(module.name, imported_names(module), brought)
     for change in module.changes:
         where = f"{module.name}:{change.target}"
@@ -290,7 +292,8 @@ def _compile_module(
             values = [_expression(text, filename, symbols=symbols) for text in texts]
             if module.old_source == module.new_source:  # for a process that imports the module after the load
                 values += [_expression(text, filename, symbols=symbols, old=True) for text in texts]
-            items.append(Item("function", change.target, dump_pair(pair, values)))
+            decorated = (change.old.qualname.rpartition(".")[2], change.old.line) not in plain
+            items.append(Item("function", change.target, dump_pair(pair, values), decorated=decorated))
         elif isinstance(change, NewFunction):
             code = _find(new, change.new, where)
             displays = (change.defaults, change.kwdefaults, change.annotations)
@@ -382,6 +385,15 @@ def _functions_of_body(body: CodeType, at: Path = ()) -> Iterator[Path]:
             yield from _functions_of_body(const, (*at, index))
         elif _is_function(const) and const.co_name not in _COMPREHENSIONS:
             yield *at, index
+
+
+def _undecorated(source: str) -> set[tuple[str, int]]:
+    """Name and line of the functions without decorators: what is around one of these at run time came from outside."""
+    return {
+        (node.name, node.lineno)
+        for node in ast.walk(_parsed(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.decorator_list
+    }
 
 
 def _conditional(source: str) -> set[str]:

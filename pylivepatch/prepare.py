@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from pylivepatch.activeness.functions import unwrap, walk
+from pylivepatch.activeness.functions import unwrap
 from pylivepatch.activeness.references import Version, version_of
 from pylivepatch.below import NOTHING, Below
 from pylivepatch.classes import (
@@ -43,14 +43,14 @@ from pylivepatch.compiled import (
     equal_nested,
     load_pair,
     make_pair,
-    normal_form,
 )
-from pylivepatch.errors import CodeMismatch, DataMismatch, PrepareError, TargetNotFound, UnswappableShape
+from pylivepatch.errors import DataMismatch, PrepareError, TargetNotFound, UnswappableShape
 from pylivepatch.evaluate import IN_PLACE, Made, content_for, evaluate
 from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.keeper import keeper
 from pylivepatch.ftrace.late import change_places
 from pylivepatch.ftrace.trampoline import Path, Template
+from pylivepatch.locate import REBUILD, around, locate, mangled, static_lookup
 from pylivepatch.patch import Replacement
 from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch, alike
 from pylivepatch.transition.twins import relate
@@ -76,6 +76,7 @@ class Part:
     source: tuple[str, bytes] | None = None  # file name of the new code, and the compressed source
     keep: list[Version] = field(default_factory=list)
     arriving: bool = False
+    wrapped: list[str] = field(default_factory=list)  # functions that another tool has wrapped: what is inside moves
     below: Below = NOTHING
     prepared: MutableMapping[str, Any] = field(default_factory=dict)  # the parts of the same patch, by module
     made: Made = field(default_factory=Made)
@@ -165,6 +166,8 @@ def _load_function(part: Part, module: ModuleType, item: Item, scratch: dict[str
     pair, values = load_pair(item.payload)
     names = ("__defaults__", "__kwdefaults__", ANNOTATIONS)
     functions = locate(module, item.target, pair.old, part.below)
+    if not item.decorated and (wrapper := around(module, item.target, functions)):
+        part.wrapped.append(f"{where} in {wrapper}")
     for live in _by_code(functions, part.below):
         switch = _switch(part, pair, live, where, owner=_owner(module, item.target))
         for function in live:
@@ -208,7 +211,7 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
         scratch[name] = value
         _bind(part, vars(module), name, value, where)
     else:
-        key = _mangled(owner, name)
+        key = mangled(owner, name)
         if isinstance(value, functools.cached_property):
             value.__set_name__(owner, key)
         scratch[f"class {owner.__qualname__}"][name] = value
@@ -241,7 +244,7 @@ def _load_fields(part: Part, module: ModuleType, item: Item, scratch: dict[str, 
     owner = _class_named(module, item.target.rpartition(".")[0], where)
     check_fields(owner, before, where)
     aside = make_class(marshal.loads(statement)[0], vars(module), scratch, where)
-    own = {_mangled(owner, name) for name in own}
+    own = {mangled(owner, name) for name in own}
     for name, value in made_anew(owner, aside, own, {*before} - {*after}, where).items():
         label = f"{where.removesuffix('<fields>')}{name}"
         current = read_attribute(owner, name)()
@@ -283,14 +286,14 @@ def _check_value(
     owner_name, name, before, after = marshal.loads(item.payload)
     owner = _class_named(module, owner_name, where) if owner_name else None
     space = vars(module) if owner is None else vars(owner)
-    key = name if owner is None else _mangled(owner, name)
+    key = name if owner is None else mangled(owner, name)
     live = below.value(vars(module) if owner is None else owner, key, space.get(key, MISSING))
     expected = MISSING
     if before is not None:
         seen = {one: _original(vars(module), one, below) for one in before.co_names if one in vars(module)}
         expected = evaluate(before, module, {}, prepared, seen)
     if live is MISSING and expected is not MISSING:
-        raise TargetNotFound(f"{item.target} is not there; the old source sets it", where=where, advice=_REBUILD)
+        raise TargetNotFound(f"{item.target} is not there; the old source sets it", where=where, advice=REBUILD)
     known = below.value(Contents(live), "", live) if type(live) in IN_PLACE else live
     if live is not MISSING and (expected is MISSING or not alike(known, expected)):
         if arriving and expected is not MISSING and alike(live, evaluate(after, module, {}, prepared)):
@@ -409,7 +412,6 @@ _LOADERS = {
     "fields": _load_fields,
     "bases": _load_bases,
 }
-_REBUILD = "build the patch against the version that this process runs"
 
 
 def _check_bindable(owner: Any, name: str, where: str, *, new: bool) -> None:
@@ -453,7 +455,7 @@ def bind_in_class(part: Part, owner: type, name: str, value: Any, where: str) ->
 
 def class_key(owner: type, name: str) -> str:
     """How the class's dict spells the name: private ones are mangled."""
-    return _mangled(owner, name)
+    return mangled(owner, name)
 
 
 def annotations_of(values: dict[str, Any]) -> Any:
@@ -481,65 +483,7 @@ def _carry_documentation(part: Part, function: FunctionType, new: CodeType, wher
         _carry(part, function, "__doc__", new_doc, where)
 
 
-# --- finding functions --------------------------------------------------------------------------------------
-
-
-def locate(module: ModuleType, qualname: str, old: CodeType, below: Below) -> list[FunctionType]:
-    """The live functions whose code is ``old``: where the name leads to, else wherever the namespace does.
-
-    Raises :class:`TargetNotFound` or :class:`CodeMismatch`.
-    """
-    named = unwrap(static_lookup(module, qualname))
-    found = [f for f in named if same_code(below.code(f), old)]
-    if not found:
-        found = [f for f in walk([module]) if f.__code__.co_qualname == qualname and same_code(below.code(f), old)]
-    if not found:  # it stands elsewhere: an earlier patch moved the lines of what it did not change
-        found = [f for f in named if normal_form(below.code(f)) == normal_form(old)]
-    if found:
-        return list({id(f): f for f in found}.values())
-    where = f"{module.__name__}:{qualname}"
-    others = [f for f in named if f.__code__.co_qualname == qualname]
-    if others:
-        live = others[0].__code__
-        raise CodeMismatch(
-            f"the live code of {qualname} is not the code that the patch was built against",
-            where=f"{where} ({live.co_filename}:{live.co_firstlineno})",
-            advice=f"{_REBUILD}; if another tool changed the function, take its change out first",
-        )
-    if named:
-        other = named[0]
-        raise CodeMismatch(
-            f"{qualname} was replaced: the name leads to {other.__module__}.{other.__qualname__}",
-            where=f"{where} ({other.__code__.co_filename}:{other.__code__.co_firstlineno})",
-            advice="another tool patched or wrapped it; take its change out first",
-        )
-    raise TargetNotFound(
-        f"the module has no function {qualname} with the code that the patch was built against",
-        where=f"{where} ({getattr(module, '__file__', '?')})",
-        advice=_REBUILD,
-    )
-
-
-def same_code(live: CodeType, built: CodeType) -> bool:
-    """Equal, or equal but for the columns that ``-X no_debug_ranges`` leaves out."""
-    if live == built:
-        return True
-    return (
-        live.co_firstlineno == built.co_firstlineno
-        and normal_form(live) == normal_form(built)
-        and list(live.co_lines()) == list(built.co_lines())
-    )
-
-
-def static_lookup(module: ModuleType, qualname: str) -> Any:
-    """What the dotted name leads to, without running descriptors; ``None`` where it leads nowhere."""
-    thing: Any = module
-    for name in qualname.split("."):
-        space = vars(thing) if isinstance(thing, ModuleType | type) else {}
-        thing = space.get(name, space.get(_mangled(thing, name) if isinstance(thing, type) else name))
-        if thing is None:
-            return None
-    return thing
+# --- classes, and functions by their code -------------------------------------------------------------------
 
 
 def _owner(module: ModuleType, qualname: str) -> type | None:
@@ -553,15 +497,8 @@ def _owner(module: ModuleType, qualname: str) -> type | None:
 def _class_named(module: ModuleType, qualname: str, where: str) -> type:
     cls = static_lookup(module, qualname)
     if not isinstance(cls, type):
-        raise TargetNotFound(f"the module has no class {qualname}", where=where, advice=_REBUILD)
+        raise TargetNotFound(f"the module has no class {qualname}", where=where, advice=REBUILD)
     return cls
-
-
-def _mangled(owner: type, name: str) -> str:
-    if name.startswith("__") and not name.endswith("__"):
-        stripped = owner.__name__.lstrip("_")
-        return f"_{stripped}{name}" if stripped else name
-    return name
 
 
 def _by_code(functions: list[FunctionType], below: Below) -> list[list[FunctionType]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import FunctionType
+from typing import Any
 
-from pylivepatch.activeness.functions import unwrap
+from pylivepatch.activeness.functions import reachable, unwrap
 from pylivepatch.errors import DataMismatch, NotRemovable
-from pylivepatch.prepare import Part, static_lookup
+from pylivepatch.locate import static_lookup
+from pylivepatch.prepare import Part
 from pylivepatch.transition.swap import MISSING, alike
 
 
@@ -55,18 +57,25 @@ def overridden(parts: Iterable[Part], later: Iterable[Part]) -> list[str]:
                 version = above[id(version)]
                 codes.append(version.code)
             live = switch.live()
-            named = _functions_named(part, switch.name)
+            things = _things_named(part, switch.name)
+            named = [function for thing in things for function in unwrap(thing)]
             changed = any(all(function.__code__ is not code for code in codes) for function in live)
-            replaced = named and not any(function is other for function in named for other in live)
+            replaced = named and not _among(live, named)
+            if replaced:  # a wrapper may have it inside in other ways than those that all know
+                replaced = not any(_among(live, reachable(thing, part.name)) for thing in things)
             if changed or replaced:
                 found.append(switch.name)
     return found
 
 
-def _functions_named(part: Part, label: str) -> list[FunctionType]:
-    """The functions that the name leads to now."""
+def _among(live: list[FunctionType], found: Iterable[FunctionType]) -> bool:
+    return any(function is other for function in found for other in live)
+
+
+def _things_named(part: Part, label: str) -> list[Any]:
+    """What the name leads to now."""
     path = label.partition(":")[2]
-    return [function for module in part.modules for function in unwrap(static_lookup(module, path))]
+    return [static_lookup(module, path) for module in part.modules]
 
 
 def _stands_on(part: Part, other_parts: Sequence[Part]) -> str:

@@ -32,15 +32,16 @@ ALLOWED = {
     "evaluate": {"transition", "commit", "symbols", "errors"},
     "below": {"transition", "activeness", "commit"},
     "classes": {"activeness", "commit", "compiled", "transition", "errors"},
-    "prepare": {"classes", "below", "transition", "compiled", "evaluate", "activeness", "ftrace", "commit"}
+    "locate": {"below", "compiled", "activeness", "errors"},
+    "prepare": {"locate", "classes", "below", "transition", "compiled", "evaluate", "activeness", "ftrace", "commit"}
     | {"patch", "errors"},
-    "transformers": {"prepare", "hooks", "callbacks", "transition", "activeness", "errors"},
+    "transformers": {"locate", "prepare", "hooks", "callbacks", "transition", "activeness", "errors"},
     "arrivals": set(),
     "journal": {"transition", "errors"},
     "way": {"errors"},
     "taints": {"events"},
     "cumulative": {"below", "compiled", "prepare", "transition", "activeness", "errors"},
-    "removable": {"prepare", "transition", "activeness", "errors"},
+    "removable": {"locate", "prepare", "transition", "activeness", "errors"},
     "stack": {"hooks", "arrivals", "journal", "callbacks", "compiled", "prepare", "removable", "taints"},
     "switching": {"stack", "cumulative", "below", "journal", "way", "prepare", "transition", "activeness"}
     | {"errors", "events"},

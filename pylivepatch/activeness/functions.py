@@ -19,6 +19,8 @@ from types import (
     CoroutineType,
     FunctionType,
     GeneratorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
     MethodType,
     ModuleType,
     NoneType,
@@ -69,7 +71,23 @@ def _inside(wrapper: Any) -> Any:
         return wrapper.func
     if _is(wrapper, functools.singledispatchmethod):
         return wrapper.func
-    return _state(wrapper).get("__wrapped__")
+    return _state(wrapper).get("__wrapped__") or _in_a_proxy(wrapper)
+
+
+def _in_a_proxy(wrapper: Any) -> Any:
+    """What a function wrapper of wrapt's (or of a tool that has it built in) stands around, where that is in C.
+
+    Its descriptor is asked itself, as its ``__dict__`` is that of the function inside. Lazy proxies are none of these:
+    they run a factory.
+    """
+    kinds = type.__dict__["__mro__"].__get__(type(wrapper))
+    if not any(kind.__name__ in _PROXIES for kind in kinds):
+        return None
+    found: Any = next((vars(kind)["__wrapped__"] for kind in kinds if "__wrapped__" in vars(kind)), None)
+    return found.__get__(wrapper) if type(found) in (GetSetDescriptorType, MemberDescriptorType) else None
+
+
+_PROXIES = frozenset({"FunctionWrapper", "_FunctionWrapperBase", "BoundFunctionWrapper"})
 
 
 def _state(thing: Any) -> dict[str, Any]:
@@ -88,11 +106,20 @@ def walk(modules: Iterable[ModuleType]) -> Iterator[FunctionType]:
     """
     queue: deque[Any] = deque()
     names: set[str] = set()
-    met = Met()
-    ways: dict[type, _Way | None] = {}
     for module in modules:
         names.add(module.__name__)
         queue.extend(_snapshot(dict.values, vars(module)))
+    return _walk(queue, names)
+
+
+def reachable(thing: Any, module: str) -> Iterator[FunctionType]:
+    """Every function that is reachable from one thing, by way of classes of ``module`` only."""
+    return _walk(deque([thing]), {module})
+
+
+def _walk(queue: deque[Any], names: set[str]) -> Iterator[FunctionType]:
+    met = Met()
+    ways: dict[type, _Way | None] = {}
     looked_at = work = 0
     while queue and looked_at < _LIMIT:
         thing = queue.popleft()

@@ -103,6 +103,8 @@ def tell_report(out: Output, report: Mapping[str, Any]) -> None:
     switched += [["waiting for import", name] for name in report.get("waiting") or []]
     out.table("", ["switched", ""], switched)
     out.table("", ["stage", "took"], [[name, seconds(float(took))] for name, took in stages.items()])
+    for wrapped in report.get("wrapped") or []:
+        out.say(f"Another tool's wrapper stays: {wrapped}")
     if replaced := report.get("replaced"):
         out.say(f"In the place of {', '.join(replaced)}")
     if (hold := report.get("longest_hold")) is not None:

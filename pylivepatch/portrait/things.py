@@ -26,6 +26,7 @@ LRU = type(functools.lru_cache(lambda: None))
 _CLASS_ASPECTS = frozenset({"__doc__", "__module__", "__qualname__", "__slots__", "__annotations__"})
 _OF_NO_MATTER = frozenset({"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__", "_abc_impl"})
 _OF_NO_MATTER |= {"__annotate__", "__annotate_func__", "__annotations_cache__", "__abstractmethods__"}
+_PROXIES = frozenset({"FunctionWrapper", "_FunctionWrapperBase", "BoundFunctionWrapper"})
 _DEEPEST = 8
 
 
@@ -125,6 +126,8 @@ class Things:
             parameters = value.__dict__.get("cache_parameters")
             settings = self.values.text(parameters()) if type(parameters) is FunctionType else "?"
             return {"kind": "lru_cache", "parameters": settings, **self._part("wrapped", value.__wrapped__)}
+        if any(base.__name__ in _PROXIES for base in type.__dict__["__mro__"].__get__(cls)):
+            return self._proxy(cls, value)
         if cls in _SLOTS:
             return {"kind": "slot", "name": value.__name__}
         if cls in _BUILT_IN:
@@ -132,6 +135,19 @@ class Things:
             owner = self._class_name(owner) if isinstance(owner, type) else owner
             return {"kind": "built-in", "name": f"{owner}.{value.__qualname__}"}
         return None
+
+    def _proxy(self, cls: type, value: Any) -> Aspects | None:
+        """A function wrapper of wrapt's. Its attributes are those of what is inside, so its C descriptors are asked."""
+        parts: dict[str, Any] = {}
+        for base in reversed(type.__dict__["__mro__"].__get__(cls)):
+            for name, member in type.__dict__["__dict__"].__get__(base).items():
+                if name in ("__wrapped__", "_self_wrapper") and type(member) in _SLOTS:
+                    parts[name] = member.__get__(value)
+        if "__wrapped__" not in parts:
+            return None
+        wrapper = parts.get("_self_wrapper")
+        found = {"kind": cls.__qualname__, **self._part("wrapped", parts["__wrapped__"])}
+        return found | (self._part("wrapper", wrapper) if wrapper is not None else {})
 
     def _part(self, prefix: str, value: Any) -> Aspects:
         """The aspects of what is inside, under its prefix."""
