@@ -29,6 +29,11 @@ ANYTHING = "*"
 _LOOKS_UP = {"eval", "exec", "globals", "locals", "vars", "dir", "__import__", "import_module", "reload", "modules"}
 _LOOKS_UP |= {"__dict__", "__class__", "__subclasses__", "__getattribute__", "__globals__", "__code__", "getmembers"}
 _BY_NAME = {"getattr", "setattr", "delattr", "hasattr", "attrgetter", "methodcaller"}
+_KEEP_NOTHING = {"asyncio", "threading", "multiprocessing", "concurrent", "subprocess", "queue", "socket", "os", "io"}
+_KEEP_NOTHING |= {"time", "datetime", "math", "random", "json", "re", "struct", "string", "hashlib", "copy", "pathlib"}
+_KEEP_NOTHING |= {"itertools", "operator", "functools", "collections", "contextlib", "dataclasses", "typing", "heapq"}
+"""Modules that call what they are handed in that very call, on a thread or task of its own, or not at all."""
+_LOGS = {"debug", "info", "warning", "error", "exception", "critical", "log"}  # methods that keep nothing either
 _COMPUTED = "?("  # what calls hand to a function that has no name
 _SELF = {"self", "cls"}
 _TAKE_FOR_THE_CLASS = {"__init__", "__new__", "__call__"}
@@ -140,6 +145,8 @@ class _Reader(ast.NodeVisitor):
         definition = self._define(name, node, [*outside, *decorators])
         for decorator in decorators:
             self._hand(decorator, {definition, self._node(name)})
+        if decorators or name == "<lambda>":
+            self._as_value(name)
         parameters = _parameters(node.args)
         variables = {one: f"{definition}.<{node.lineno}>.{one}" for one in _variables(node)}
         owner, self._owner = self._owner, definition
@@ -148,7 +155,7 @@ class _Reader(ast.NodeVisitor):
         self._scopes.append((False, variables))
         self._path += [name, "<locals>"]
         for one in parameters:
-            self._lead(variables[one], [*receivers, _COMPUTED])
+            self._lead(variables[one], [*receivers, f"?{name}"])
         self._lead(definition, variables.values())
         for part in [*parameters.values(), getattr(node, "returns", None)]:
             self._mentions(part)
@@ -188,12 +195,24 @@ class _Reader(ast.NodeVisitor):
 
     # --- names --------------------------------------------------------------------------------------------
 
+    def _as_value(self, name: str) -> None:
+        """A function of this name may be called without its name: then it is handed what such calls hand."""
+        self._lead(f"?{name}", [_COMPUTED])
+
     def visit_Name(self, node: ast.Name) -> None:
+        self._as_value(node.id)
+        self._name(node)
+
+    def _name(self, node: ast.Name) -> None:
         self._mention(self._node(node.id))
         if node.id in _LOOKS_UP or node.id in _BY_NAME:
             self._mention(ANYTHING)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
+        self._as_value(node.attr)
+        self._attribute(node)
+
+    def _attribute(self, node: ast.Attribute) -> None:
         self._mention(node.attr)
         if not isinstance(node.ctx, ast.Load):
             self._sets.setdefault(self._owner, set()).add(node.attr)
@@ -211,6 +230,7 @@ class _Reader(ast.NodeVisitor):
             parts = node.value.replace(":", ".").split(".")
             if all(part.isidentifier() for part in parts):
                 for part in parts:
+                    self._as_value(part)
                     self._mention(part)
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -299,6 +319,10 @@ class _Reader(ast.NodeVisitor):
             for one in ast.walk(node.func):  # the names are in the text, as strings
                 if isinstance(one, ast.Attribute | ast.Name) and one is not node.func:
                     self.visit(one)
+        elif isinstance(node.func, ast.Name):
+            self._name(node.func)
+        elif isinstance(node.func, ast.Attribute):
+            self._attribute(node.func)
         else:
             self.visit(node.func)
         if isinstance(node.func, ast.Call) and getattr(node.func.func, "id", "") == "type":
@@ -318,11 +342,13 @@ class _Reader(ast.NodeVisitor):
         if not named:
             self._lead(_COMPUTED, given)
         base = function.func if isinstance(function, ast.Call) else function
+        if isinstance(base, ast.Attribute) and base.attr in _LOGS:
+            return
         while isinstance(base, ast.Attribute | ast.Subscript | ast.Call):
             base = base.func if isinstance(base, ast.Call) else base.value
             if isinstance(base, ast.Attribute):
                 self._lead(base.attr, given)
-            elif isinstance(base, ast.Name) and base.id not in _SELF:
+            elif isinstance(base, ast.Name) and base.id not in _SELF | _KEEP_NOTHING:
                 self._lead(self._node(base.id), given)
 
 

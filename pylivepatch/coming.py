@@ -9,11 +9,14 @@ from functools import partial
 from types import ModuleType
 
 from pylivepatch import arrivals, events, journal
+from pylivepatch.compiled import CompiledModule
 from pylivepatch.errors import LivePatchError
+from pylivepatch.groups import Key
 from pylivepatch.journal import Undertaking
-from pylivepatch.prepare import prepare_module, verify_module
-from pylivepatch.stack import Entry, stack
-from pylivepatch.switching import check_each_once, run, to_load
+from pylivepatch.portions import divide
+from pylivepatch.prepare import Part, prepare_module, verify_module
+from pylivepatch.stack import Entry, Portion, stack
+from pylivepatch.switching import Place, check_each_once, run, to_load
 from pylivepatch.transformers import prepare_transformers
 from pylivepatch.way import Way
 
@@ -28,7 +31,8 @@ def arrived(entry: Entry, module: ModuleType) -> None:
     Raises :class:`ImportError` where the part cannot be applied, as the kernel refuses such a module: otherwise old and
     new functions of one patch would run together.
     """
-    if entry not in stack:
+    if entry not in stack or entry._in_turns:
+        entry._arrived.append(module)
         entry._restart = True
         loading = journal.under_way()
         if loading is not None and loading.transition is not None:
@@ -50,20 +54,7 @@ def _apply_arrival(entry: Entry, module: ModuleType, undertaking: Undertaking) -
     if compiled is None:
         return
     try:
-        if not compiled.is_same and _source_of(module) == zlib.decompress(compiled.source).decode():
-            entry.report.setdefault("arrived_new", []).append(name)  # the file on disk is the new version
-        else:
-            verify_module(compiled, module, arriving=True)
-            part = prepare_module(compiled, module, arriving=True)
-            if entry._hooks is not None:
-                others = [*entry._waiting, *(there.name for there in entry._parts)]
-                prepare_transformers(entry._hooks, [part], waiting=others)
-            check_each_once([part])
-            run(undertaking, entry, to_load([part]), Way(_ARRIVAL_TIMEOUT))
-            entry._parts.append(part)
-            entry.report.setdefault("arrived", []).append(name)
-        entry._waiting.pop(name, None)
-        entry.failed.pop(name, None)
+        _apply(undertaking, entry, module, compiled)
     except LivePatchError as error:
         entry.failed[name] = str(error)
         events.log.error("%s could not be applied to %s: %s", entry.name, name, error)
@@ -73,6 +64,63 @@ def _apply_arrival(entry: Entry, module: ModuleType, undertaking: Undertaking) -
             f"the live patch {entry.name!r} cannot be applied to this module, which is therefore refused: {error}",
             name=name,
         ) from error
+
+
+def take_in(undertaking: Undertaking, entry: Entry, place: Place) -> None:
+    """Modules that have arrived while the patch is switched group by group, on the thread that does that.
+
+    Raises what makes the patch inapplicable to them.
+    """
+    try:
+        while entry._arrived:
+            module = entry._arrived.pop(0)
+            compiled = entry._waiting.get(module.__name__)
+            if compiled is not None:
+                _apply(undertaking, entry, module, compiled, place)
+    finally:
+        entry._restart = False
+
+
+def _apply(
+    undertaking: Undertaking, entry: Entry, module: ModuleType, compiled: CompiledModule, place: Place | None = None
+) -> None:
+    name = module.__name__
+    if not compiled.is_same and _source_of(module) == zlib.decompress(compiled.source).decode():
+        entry.report.setdefault("arrived_new", []).append(name)  # the file on disk is the new version
+    else:
+        verify_module(compiled, module, arriving=True)
+        part = prepare_module(compiled, module, arriving=True)
+        if entry._hooks is not None:
+            others = [*entry._waiting, *(there.name for there in entry._parts)]
+            prepare_transformers(entry._hooks, [part], waiting=others)
+        check_each_once([part])
+        if entry._portions:
+            _divide(undertaking, entry, part, place)
+        else:
+            run(undertaking, entry, to_load([part]), Way(_ARRIVAL_TIMEOUT))
+            entry._parts.append(part)
+        entry.report.setdefault("arrived", []).append(name)
+    entry._waiting.pop(name, None)
+    entry.failed.pop(name, None)
+
+
+def _divide(undertaking: Undertaking, entry: Entry, part: Part, place: Place | None) -> None:
+    """Each piece goes with its group: what is in force is switched now, what is not waits with the others of it."""
+
+    def owner(key: Key) -> Portion | None:
+        return next((one for one in entry._portions if key in one.units), None)
+
+    for portion, piece in divide(part, owner).items():
+        if portion is not None and portion in entry._missing:
+            portion.parts.append(piece)
+            continue
+        run(undertaking, entry, to_load([piece]), Way(_ARRIVAL_TIMEOUT), place)
+        if portion is None:  # a group that had nothing here until now
+            units = frozenset(divide(piece, lambda key: key))
+            entry._portions = [*entry._portions, Portion(units, [piece])]
+        else:
+            portion.parts.append(piece)
+        entry._parts = [*entry._parts, piece]
 
 
 def _source_of(module: ModuleType) -> str | None:

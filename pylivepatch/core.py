@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from pylivepatch import arrivals, cumulative, journal, patchfile
+from pylivepatch import incremental as group_by_group
 from pylivepatch.below import Below
 from pylivepatch.callbacks import CallbackRunner, Callbacks, Outcome
 from pylivepatch.coming import arrived
@@ -33,15 +34,15 @@ from pylivepatch.errors import (
     TransitionRestart,
 )
 from pylivepatch.hooks import running
-from pylivepatch.journal import Undertaking
+from pylivepatch.journal import Undertaking, UnderWay
 from pylivepatch.patch import Patch, Replacement
+from pylivepatch.portions import finder
 from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement, verify_module
 from pylivepatch.removable import check_removable
-from pylivepatch.stack import Entry, later_than, show_source, stack, taint_by_callbacks
+from pylivepatch.stack import Entry, FindGroups, later_than, show_source, stack, taint_by_callbacks
 from pylivepatch.state import PatchStates, check_compatible
 from pylivepatch.switching import check_each_once, run, to_load, to_replace, to_unload
 from pylivepatch.transformers import check_deep, prepare_transformers, with_search
-from pylivepatch.transition.base import Transition
 from pylivepatch.way import DEFAULT_GATE, DEFAULT_TIMEOUT, Way
 
 _Step = Callable[[str], tuple[Outcome, ...]]
@@ -63,9 +64,11 @@ class Applied(Entry):
         mode: str = "refcount",
         gate: float | None = DEFAULT_GATE,
         suspended: str = "hold",
+        incremental: bool = False,
     ) -> dict[str, Any]:
         """Take this patch out, and no other that came under its name. See :func:`unload`."""
-        return _unload(self.name, lambda applied: applied is self, Way(timeout, deep, mode, gate, suspended))
+        way = Way(timeout, deep, mode, gate, suspended, incremental)
+        return _unload(self.name, lambda applied: applied is self, way)
 
 
 _runner = CallbackRunner()
@@ -80,6 +83,7 @@ def load(
     gate: float | None = DEFAULT_GATE,
     suspended: str = "hold",
     replace: bool = False,
+    incremental: bool = False,
 ) -> Applied:
     """Apply a patch to this process: every function switches at one instant, when nobody executes an old one.
 
@@ -96,24 +100,38 @@ def load(
     With ``replace`` the patch is *cumulative*: built against the program as it was before any patch, it takes the place
     of all that are applied in the same switch. What it does not bring goes back to what it was.
 
+    With ``incremental`` the functions are not switched at one instant: those that do not reach each other in the call
+    graph are groups (see ``groups.py``), and each group switches as soon as nobody is in it. Each is old or new, whole,
+    at all times; the patch as a whole is not, which is less than is promised without it. When the time is up and a
+    group has not switched, the others are switched back, within the same time again. Where that fails too, the patch
+    stays as ``partial``, and :class:`PartlySwitched` says what is in which version; loading it again with
+    ``incremental`` goes on, unloading takes out what is there. For mode ``refcount``, and not with ``replace``.
+
     Raises :class:`PrepareError` (or one of its kinds) where the patch is refused with nothing touched,
     :class:`NotRemovable` where one that it is to replace cannot be taken out,
     :class:`TransitionTimeout` where it was reversed, :class:`TransitionReversed` where somebody asked for that.
     """
-    way = Way(timeout, deep, mode, gate, suspended)
+    way = Way(timeout, deep, mode, gate, suspended, incremental)
+    if incremental and replace:
+        raise PrepareError(
+            "a cumulative patch takes the place of the others at one instant: it cannot be incremental",
+            advice="leave out incremental, or unload the other patches first",
+        )
     deadline = time.monotonic() + timeout
     code = _compile(patch)
     replacements = patch.replacements if isinstance(patch, Patch) else ()
+    made_from = replacements, [(m.name, m.source, [i[:2] for i in m.items]) for m in (code.modules if code else ())]
+    find_groups: FindGroups = partial(tuple, code.groups if code else ())
+    if isinstance(patch, Patch) and replacements:
+        find_groups = finder(patch)
     name, description = (code or patch).name, (code or patch).description  # type: ignore[union-attr]
 
     def work(undertaking: Undertaking) -> Applied:
-        if any(applied.name == name for applied in stack):
-            raise PatchExists(
-                f"a patch named {name!r} is applied already",
-                where=name,
-                advice="unload it first, or give the new one another name",
-            )
-        applied = Applied(name, description, time.time())
+        there = next((applied for applied in patches() if applied.name == name), None)
+        if there is not None:
+            return _go_on(undertaking, there, made_from, way)
+        applied = Applied(name, description, time.time(), _made_from=made_from)
+        applied._find_groups = find_groups
         applied._replaced = tuple(stack) if replace else ()
         callbacks, states = (patch.callbacks, patch.states) if isinstance(patch, Patch) else (None, ())
         if code is not None and code.hooks is not None:
@@ -151,6 +169,7 @@ def _forget_hooks(applied: Applied, filename: str) -> None:
 def _forget_arrivals(applied: Applied) -> None:
     arrivals.forget(applied, but=applied._waiting if applied in stack else ())
     applied._restart = False
+    applied._arrived.clear()
 
 
 def _load(
@@ -178,8 +197,12 @@ def _load(
             announced = True
         try:
             left = max(0.0, deadline - time.monotonic())
-            change = to_replace(applied, layers) if applied._replaced else to_load(applied._parts)
-            applied.report = run(undertaking, applied, change, dataclasses.replace(way, timeout=left))
+            bounded = dataclasses.replace(way, timeout=left)
+            if way.incremental:
+                applied.report |= group_by_group.load(undertaking, applied, bounded)
+            else:
+                change = to_replace(applied, layers) if applied._replaced else to_load(applied._parts)
+                applied.report = run(undertaking, applied, change, bounded)
         except TransitionRestart:
             continue
         applied.report["wrapped"] = [one for part in applied._parts for one in part.wrapped]
@@ -187,6 +210,22 @@ def _load(
         applied._replaced = ()
         applied.report["waiting"] = list(applied._waiting)
         return
+
+
+def _go_on(undertaking: Undertaking, applied: Applied, made_from: Any, way: Way) -> Applied:
+    """A patch of this name is there: go on with it where it is this one, and partial."""
+    if not applied.partial:
+        advice = "unload it first, or give the new one another name"
+    elif applied._made_from != made_from:
+        advice = "it is partial, and another patch than this one: unload it first"
+    elif not way.incremental:
+        advice = "it is partial: load it with incremental=True (--incremental) to go on, or unload it"
+    else:
+        groups = applied.report.get("groups", [])
+        report = group_by_group.go_on(undertaking, applied, way)
+        applied.report |= {**report, "groups": [*groups, *report["groups"]]}
+        return applied
+    raise PatchExists(f"a patch named {applied.name!r} is applied already", where=applied.name, advice=advice)
 
 
 def _layers_of(applied: Applied) -> list[Part]:
@@ -238,13 +277,16 @@ def unload(
     mode: str = "refcount",
     gate: float | None = DEFAULT_GATE,
     suspended: str = "hold",
+    incremental: bool = False,
 ) -> dict[str, Any]:
     """Take a patch out, by the same protocol. Returns the report.
+
+    With ``incremental`` group by group, which promises less: see :func:`load`.
 
     Raises :class:`NotApplied`, :class:`NotRemovable` where a later patch stands on it, :class:`DataMismatch` where an
     attribute that it bound was changed since, and what :func:`load` raises.
     """
-    way = Way(timeout, deep, mode, gate, suspended)
+    way = Way(timeout, deep, mode, gate, suspended, incremental)
     return _unload(name, lambda applied: applied.name == name, way)
 
 
@@ -261,6 +303,8 @@ def _unload(name: str, is_it: Callable[[Applied], bool], way: Way) -> dict[str, 
         if applied._companions:
             taint_by_callbacks(applied, _runner.before_unload(name))
             undertaking.ending.append(partial(_tell, applied, _runner.unload_reversed, _runner.after_unload))
+        if way.incremental:
+            return group_by_group.unload(undertaking, applied, way)
         return run(undertaking, applied, to_unload(applied._parts), way)
 
     return journal.perform(f"unload of {name!r}", work)
@@ -333,7 +377,7 @@ def signal() -> list[str]:
     return _under_way().wake()
 
 
-def _under_way() -> Transition:
+def _under_way() -> UnderWay:
     journal.settle()
     transition = _current()
     if transition is None:
@@ -341,7 +385,7 @@ def _under_way() -> Transition:
     return transition
 
 
-def _current() -> Transition | None:
+def _current() -> UnderWay | None:
     undertaking = journal.under_way()
     return undertaking.transition if undertaking is not None else None
 

@@ -169,6 +169,14 @@ class TransitionRestart(LivePatchError):
     code = "PLP126"
 
 
+class PartlySwitched(LivePatchError):
+    """An incremental load or unload was neither completed nor taken back: some groups of the patch are in the new
+    version, the others in the old. ``details["groups"]`` says which.
+    """
+
+    code = "PLP128"
+
+
 class NoTransition(LivePatchError):
     """There is nothing to reverse, to force or to wake: no transition is under way."""
 

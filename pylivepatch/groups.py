@@ -71,6 +71,11 @@ class Group:
     sees: tuple[str, ...] = ()
 
 
+def unit_name(qualname: str) -> str:
+    """The unit of a function of a pair made by hand. One that a function has made is by itself."""
+    return qualname if "<locals>" in qualname else root(qualname)
+
+
 def root(target: str) -> str:
     """The outermost name of a dotted one: the unit that it belongs to."""
     return target.partition(".")[0]
@@ -184,22 +189,22 @@ def _merged(one: Unit | None, other: Unit) -> Unit:
 
 
 class Described(NamedTuple):
-    """One function of a pair: where it stands, and the names that its code mentions."""
+    """One function of a pair: its name, the name that its source gives it, where it stands, what its code mentions."""
 
     module: str
     qualname: str
+    written: str
     file: str
     mentions: tuple[str, ...]
 
 
 def _unit_of_pair(old: Described, new: Described) -> Unit:
     """The unit of a pair made by hand."""
-    in_function = "<locals>" in old.qualname
-    key = old.module, old.qualname if in_function else root(old.qualname)
-    called = [part for part in old.qualname.split(".") if part != "<locals>"][-1 if in_function else 0 :]
-    starts = (definition_node(*key), definition_node(new.module, new.qualname))
-    names = (*starts, *called, definition_node(old.module, old.qualname))
-    return Unit(key, starts, names, (*old.mentions, *new.mentions))
+    written = old.written if "<locals>" in old.written else root(old.written)
+    starts = (definition_node(old.module, written), definition_node(new.module, new.written))
+    called = [part for name in (old.qualname, old.written) for part in name.split(".")]
+    names = (*starts, *called, definition_node(old.module, old.written))
+    return Unit((old.module, unit_name(old.qualname)), starts, names, (*old.mentions, *new.mentions))
 
 
 def with_pairs(

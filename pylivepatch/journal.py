@@ -16,10 +16,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pylivepatch.errors import TargetBusy
-from pylivepatch.transition.base import Transition, insist
+from pylivepatch.transition.base import insist
 
 T = TypeVar("T")
 PATCHES, ARRIVALS = "patches", "arrivals"
@@ -31,6 +31,17 @@ _undertakings: list[Undertaking] = []
 """Oldest first. Of those of one queue the first whose frame executes has its turn."""
 
 
+class UnderWay(Protocol):
+    """What is read and asked of a transition, or of what has several in turn."""
+
+    @property
+    def resting(self) -> bool: ...
+    def status(self) -> dict[str, Any]: ...
+    def ask(self, request: str) -> None: ...
+    def wake(self) -> list[str]: ...
+    def settle_after_fork(self) -> None: ...
+
+
 @dataclass(eq=False)
 class Undertaking:
     """One load, unload or arrival. ``ending`` are the steps that end it, last first; each may be repeated."""
@@ -39,7 +50,7 @@ class Undertaking:
     queue: str
     frame: FrameType | None
     thread: int = field(default_factory=threading.get_ident)
-    transition: Transition | None = None
+    transition: UnderWay | None = None
     ending: list[Callable[[], None]] = field(default_factory=list)
 
     def unwind(self, depth: int = 0) -> None:
@@ -78,7 +89,7 @@ def perform(what: str, work: Callable[[Undertaking], T], *, queue: str = PATCHES
         _take_turn(mine, patience)
         return work(mine)
     except BaseException as error:
-        _let_go(error)
+        let_go(error)
         raise
     finally:
         insist(lambda: _end(mine))
@@ -149,7 +160,7 @@ def _before(mine: Undertaking) -> Undertaking | None:
     return None
 
 
-def _let_go(error: BaseException) -> None:
+def let_go(error: BaseException) -> None:
     """Clear our frames that it keeps: their variables would hold old code, and the next transition, for as long."""
     seen: set[int] = set()
     errors = [error]

@@ -50,6 +50,7 @@ from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.keeper import keeper
 from pylivepatch.ftrace.late import change_places
 from pylivepatch.ftrace.trampoline import Path, Template
+from pylivepatch.groups import unit_name
 from pylivepatch.locate import REBUILD, around, locate, mangled, static_lookup
 from pylivepatch.patch import Replacement
 from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch, alike
@@ -77,6 +78,7 @@ class Part:
     keep: list[Version] = field(default_factory=list)
     arriving: bool = False
     wrapped: list[str] = field(default_factory=list)  # functions that another tool has wrapped: what is inside moves
+    unit: str = ""  # of a pair made by hand: what is never divided, see groups.py
     below: Below = NOTHING
     prepared: MutableMapping[str, Any] = field(default_factory=dict)  # the parts of the same patch, by module
     made: Made = field(default_factory=Made)
@@ -636,7 +638,7 @@ def prepare_replacement(replacement: Replacement, below: Below = NOTHING) -> Par
             advice="give a Python function, or a property with the same accessors",
         )
     modules = [m for m in (sys.modules.get(olds[0].__module__ or ""),) if isinstance(m, ModuleType)]
-    part = Part(olds[0].__module__ or "?", modules, below=below)
+    part = Part(olds[0].__module__ or "?", modules, unit=unit_name(olds[0].__qualname__), below=below)
     for old, new in zip(olds, news, strict=True):
         where = f"{old.__module__}:{old.__qualname__}"
         if old is new:

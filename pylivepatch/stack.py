@@ -7,18 +7,40 @@ from __future__ import annotations
 
 import linecache
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from pylivepatch import arrivals, journal
 from pylivepatch.callbacks import Outcome
 from pylivepatch.compiled import CompiledModule
+from pylivepatch.groups import Group, Key
 from pylivepatch.hooks.running import Hooks
 from pylivepatch.prepare import Part
 from pylivepatch.removable import overridden
 from pylivepatch.taints import Reason, taint
+
+FindGroups = Callable[[], tuple[Group, ...]]
+
+
+@dataclass(eq=False)
+class Portion:
+    """One group of a patch in this process: ``parts`` are switched together, and apart from all others."""
+
+    units: frozenset[Key]
+    parts: list[Part]
+
+    def as_dict(self) -> dict[str, list[str]]:
+        return {
+            "functions": [s.name for part in self.parts for switch in part.switches for s in switch],
+            "attributes": [a.label for part in self.parts for a in part.attributes],
+        }
+
+    def __str__(self) -> str:
+        changes = [name for names in self.as_dict().values() for name in names]
+        return ", ".join(changes[:4]) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
 
 
 @dataclass(eq=False, repr=False)
@@ -43,6 +65,12 @@ class Entry:
     _hooks: Hooks | None = None  # what its hooks file defines
     _replaced: tuple[Entry, ...] = ()  # while it is being loaded: those whose place it takes
     _restart: bool = False  # a module of the patch has arrived: look again
+    _portions: list[Portion] = field(default_factory=list)  # its groups, from an incremental load on
+    _missing: list[Portion] = field(default_factory=list)  # those of them that are not in force
+    _arrived: list[ModuleType] = field(default_factory=list)  # meanwhile
+    _in_turns: bool = False  # an incremental load is under way
+    _find_groups: FindGroups = tuple
+    _made_from: Any = None  # tells whether a patch is this one
 
     def __repr__(self) -> str:
         what = f"{len(self.functions)} functions, {len(self.waiting)} modules waiting"
@@ -72,6 +100,18 @@ class Entry:
         above = [part for later in later_than(self) for part in later._parts]
         return tuple(overridden(self._parts, above))
 
+    @property
+    def partial(self) -> bool:
+        """Whether only some groups of it are in force: see ``incremental`` of :func:`pylivepatch.load`."""
+        return self in stack and bool(self._missing)
+
+    @property
+    def groups(self) -> tuple[dict[str, Any], ...]:
+        """The groups of a patch that was loaded with ``incremental``: functions and attributes of each, and whether it
+        is ``in_force``.
+        """
+        return tuple(p.as_dict() | {"in_force": p not in self._missing} for p in self._portions)
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -82,6 +122,8 @@ class Entry:
             "waiting": list(self.waiting),
             "failed": dict(self.failed),
             "overridden": list(self.overridden),
+            "partial": self.partial,
+            "groups": list(self.groups),
             "tainted": self.tainted,
             "forced": self.forced,
             "report": self.report,
@@ -106,11 +148,27 @@ def take_off(entry: Entry) -> None:
     """It is applied no longer. May be repeated."""
     arrivals.forget(entry)
     entry._waiting.clear()
+    entry._missing, entry._portions = [], []
     if entry in stack:
         stack.remove(entry)
-    for part in entry._parts:
-        if part.source is not None:
-            linecache.cache.pop(part.source[0], None)
+    _hide_sources(entry._parts)
+
+
+def note_portion(entry: Entry, portion: Portion, *, in_force: bool) -> None:
+    """One group of it is in force, or is not any more. May be repeated."""
+    ours = set(map(id, portion.parts))
+    others = [part for part in entry._parts if id(part) not in ours]
+    missing = [one for one in entry._missing if one is not portion]
+    if in_force:
+        entry._parts, entry._missing = [*others, *portion.parts], missing
+        show_sources(portion.parts)
+        put_on(entry)
+        return
+    entry._parts, entry._missing = others, [*missing, portion]
+    kept = {part.source[0] for part in others if part.source is not None}
+    _hide_sources(part for part in portion.parts if part.source is not None and part.source[0] not in kept)
+    if not others:
+        take_off(entry)
 
 
 def show_sources(parts: Iterable[Part]) -> None:
@@ -122,6 +180,12 @@ def show_sources(parts: Iterable[Part]) -> None:
 
 def show_source(filename: str, compressed: bytes) -> None:
     linecache.cache[filename] = (partial(_lines, compressed),)
+
+
+def _hide_sources(parts: Iterable[Part]) -> None:
+    for part in parts:
+        if part.source is not None:
+            linecache.cache.pop(part.source[0], None)
 
 
 def _lines(compressed: bytes) -> str:

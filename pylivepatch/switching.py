@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from pylivepatch import cumulative, events
 from pylivepatch.activeness.references import version_of
@@ -18,7 +18,7 @@ from pylivepatch.below import Below
 from pylivepatch.errors import TargetBusy
 from pylivepatch.journal import Undertaking
 from pylivepatch.prepare import Part
-from pylivepatch.stack import Entry, mark, put_on, show_sources, take_off
+from pylivepatch.stack import Entry, Portion, mark, note_portion, put_on, show_sources, take_off
 from pylivepatch.transition.base import State, Transition
 from pylivepatch.transition.per_task import PerTask
 from pylivepatch.transition.refcount import Refcount
@@ -42,6 +42,12 @@ def check_each_once(parts: list[Part]) -> None:
             seen.add(id(function))
 
 
+class Place(Protocol):
+    """Where it is noted which transition is under way."""
+
+    transition: Any
+
+
 @dataclass
 class Change:
     """What a transition is to switch, and what is to be recorded when it has."""
@@ -53,6 +59,7 @@ class Change:
     guards: list[Guard]
     modules: list[ModuleType]
     replaces: tuple[Entry, ...] = ()
+    portion: Portion | None = None  # where it is one group of a patch
 
 
 def to_load(parts: list[Part]) -> Change:
@@ -87,8 +94,14 @@ def to_replace(entry: Entry, layers: list[Part]) -> Change:
     return Change("load", entry._parts, swaps, attributes, guards, modules, entry._replaced)
 
 
-def run(undertaking: Undertaking, entry: Entry, change: Change, way: Way) -> dict[str, Any]:
-    """Run the transition of a change, and record its outcome, whatever else happens."""
+def run(
+    undertaking: Undertaking, entry: Entry, change: Change, way: Way, place: Place | None = None
+) -> dict[str, Any]:
+    """Run the transition of a change, and record its outcome, whatever else happens.
+
+    ``place`` is where those look who ask what is under way, if that is not the undertaking itself.
+    """
+    place = place or undertaking
     pairs, more = twins(change.swaps, change.guards)
     change.swaps += [twin for _, twin in pairs]
     change.guards += more
@@ -97,7 +110,7 @@ def run(undertaking: Undertaking, entry: Entry, change: Change, way: Way) -> dic
     )
     begun = len(undertaking.ending)
     undertaking.ending.append(partial(_settle, entry, transition, pairs, change))
-    undertaking.transition = transition
+    place.transition = transition
     try:
         if entry._restart:  # before there was a transition to be asked
             transition.ask("restart")
@@ -108,7 +121,7 @@ def run(undertaking: Undertaking, entry: Entry, change: Change, way: Way) -> dic
         raise
     finally:
         undertaking.unwind(begun)
-        undertaking.transition = None
+        place.transition = None
 
 
 def _transition(way: Way, *args: Any) -> Transition:
@@ -153,6 +166,9 @@ def _record(entry: Entry, transition: Transition, change: Change) -> None:
             part.attributes = [dataclasses.replace(a, old=found) if a is attribute else a for a in part.attributes]
     for gone in change.replaces:
         take_off(gone)
+    if change.portion is not None:
+        note_portion(entry, change.portion, in_force=change.action == "load")
+        return
     if change.action == "unload":
         take_off(entry)
         return

@@ -29,6 +29,7 @@ class Way:
     mode: str = "refcount"
     gate: float | None = DEFAULT_GATE
     suspended: str = "hold"
+    incremental: bool = False
 
     def __post_init__(self) -> None:
         if not _is_number(self.timeout) or not 0 <= self.timeout < float("inf"):
@@ -47,6 +48,10 @@ class Way:
                 f'suspended="allow" is not for mode {self.mode}', advice="choose mode refcount, or leave it out"
             )
 
+        if self.incremental and self.mode != "refcount":
+            raise PrepareError(
+                f"incremental is not for mode {self.mode}", advice="choose mode refcount, or leave it out"
+            )
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

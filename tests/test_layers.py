@@ -33,7 +33,8 @@ ALLOWED = {
     "below": {"transition", "activeness", "commit"},
     "classes": {"activeness", "commit", "compiled", "transition", "errors"},
     "locate": {"below", "compiled", "activeness", "errors"},
-    "prepare": {"locate", "classes", "below", "transition", "compiled", "evaluate", "activeness", "ftrace", "commit"}
+    "prepare": {"locate", "groups", "classes", "below", "transition", "compiled", "evaluate", "activeness", "ftrace"}
+    | {"commit"}
     | {"patch", "errors"},
     "transformers": {"locate", "prepare", "hooks", "callbacks", "transition", "activeness", "errors"},
     "arrivals": set(),
@@ -42,13 +43,17 @@ ALLOWED = {
     "taints": {"events"},
     "cumulative": {"below", "compiled", "prepare", "transition", "activeness", "errors"},
     "removable": {"locate", "prepare", "transition", "activeness", "errors"},
-    "stack": {"hooks", "arrivals", "journal", "callbacks", "compiled", "prepare", "removable", "taints"},
+    "stack": {"groups", "hooks", "arrivals", "journal", "callbacks", "compiled", "prepare", "removable", "taints"},
     "switching": {"stack", "cumulative", "below", "journal", "way", "prepare", "transition", "activeness"}
     | {"errors", "events"},
-    "coming": {"transformers", "stack", "switching", "arrivals", "journal", "way", "prepare", "errors", "events"},
+    "portions": {"groups", "stack", "prepare", "transition", "activeness", "patch"},
+    "incremental": {"portions", "coming", "stack", "switching", "journal", "way", "removable", "transition"}
+    | {"errors", "events"},
+    "coming": {"groups", "portions", "compiled", "transformers", "stack", "switching", "arrivals", "journal", "way"}
+    | {"prepare", "errors", "events"},
     "core": {"callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
-    | {"stack", "switching", "coming", "below", "cumulative", "way", "removable", "patchfile", "patch", "errors"}
-    | {"hooks", "transformers"},
+    | {"stack", "switching", "coming", "incremental", "portions", "below", "cumulative", "way", "removable"}
+    | {"hooks", "transformers", "patchfile", "patch", "errors"},
     "portrait": set(),
     "live": {"portrait", "core", "prepare", "errors"},
     "verification": {"portrait", "hooks", "patch", "errors"},

@@ -70,7 +70,8 @@ class Client:
     ) -> dict[str, Any]:
         """Compile a patch for the process and load it there. Returns the engine's report.
 
-        ``options`` are those of :func:`pylivepatch.load`: ``deep``, ``mode``, ``gate``, ``suspended``, ``replace``.
+        ``options`` are those of :func:`pylivepatch.load`: ``deep``, ``mode``, ``gate``, ``suspended``, ``replace``,
+        ``incremental``.
 
         ``on_event`` gets each event as a dict (``{"event": "drain", …}``) while it happens. Going away in the
         midst of it, by an exception of ``on_event`` or ``KeyboardInterrupt``, does not stop it.
@@ -79,6 +80,7 @@ class Client:
         :raises pylivepatch.errors.CompileError: the target's Python cannot compile it
         :raises pylivepatch.errors.PrepareError: the process refused it; nothing was touched
         :raises pylivepatch.errors.TransitionTimeout: it did not finish in time and was reversed
+        :raises pylivepatch.errors.PartlySwitched: ``incremental``, and neither completed nor taken back
         """
         shipped = self._compile(patch)
         body = {"patch": base64.b64encode(shipped).decode(), "timeout": timeout, **options}
@@ -91,6 +93,7 @@ class Client:
 
         :raises pylivepatch.errors.NotApplied: there is no such patch
         :raises pylivepatch.errors.TransitionTimeout: it did not finish in time; the patch stays applied
+        :raises pylivepatch.errors.PartlySwitched: as for :meth:`load`
         """
         query = urlencode({"timeout": timeout, **options})
         return self._stream("DELETE", f"/patches/{quote(name, safe='')}?{query}", None, timeout, on_event)

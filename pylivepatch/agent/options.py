@@ -73,6 +73,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "mode": _word(MODES),
     "gate": _gate,
     "suspended": _word(SUSPENDED),
+    "incremental": _flag,
 }
 
 
@@ -86,6 +87,7 @@ def _number(text: str) -> float:
 _READ: dict[str, Callable[[str], Any]] = {
     "timeout": _number,
     "deep": lambda text: _TRUTH.get(text.lower(), text),
+    "incremental": lambda text: _TRUTH.get(text.lower(), text),
     "gate": lambda text: None if text.lower() in ("none", "null") else _number(text),
 }
 

@@ -154,6 +154,7 @@ class Worker:
 _STATUS: tuple[tuple[type[BaseException], HTTPStatus], ...] = (
     (errors.NotApplied, HTTPStatus.NOT_FOUND),
     (errors.TransitionTimeout, HTTPStatus.GATEWAY_TIMEOUT),
+    (errors.PartlySwitched, HTTPStatus.GATEWAY_TIMEOUT),
     (errors.TargetBusy, HTTPStatus.CONFLICT),
     (errors.PatchExists, HTTPStatus.CONFLICT),
     (errors.WrongPython, HTTPStatus.CONFLICT),

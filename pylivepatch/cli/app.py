@@ -76,6 +76,11 @@ def _transition(function: Function) -> Function:
             show_default=True,
             help="Whether suspended generators and coroutines hold it, or finish on the old code, which taints.",
         ),
+        click.option(
+            "--incremental",
+            is_flag=True,
+            help="Switch group by group, each when it is idle. Promises less: the patch as a whole may stay in part.",
+        ),
     ]
     for option in reversed(options):
         function = option(function)

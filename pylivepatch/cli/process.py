@@ -19,6 +19,7 @@ from pylivepatch.way import Way
 
 INTERRUPTED = 130
 _REVERSED = ("PLP120", "PLP125")
+_PARTIAL = "PLP128"
 _ENDS_WITHIN = 10.0  # seconds that an asked transition is given to end
 
 
@@ -32,10 +33,10 @@ def target(pid: int | None, socket: str | None) -> Client:
 def load(out: Output, client: Client, file: str, *, timeout: float, replace: bool, **options: Any) -> None:
     """Load a patch file, show its stages, say how it went."""
     Way(timeout, **options)
-    more = {"replace": True} if replace else {}  # an older agent does not know it
+    more = _known_to_all(options) | ({"replace": True} if replace else {})
 
     def work(on_event: OnEvent) -> dict[str, Any]:
-        return client.load(file, timeout=timeout, on_event=on_event, **options, **more)
+        return client.load(file, timeout=timeout, on_event=on_event, **more)
 
     _switch(out, client, "load", file, timeout, work)
 
@@ -45,9 +46,14 @@ def unload(out: Output, client: Client, name: str, *, timeout: float, **options:
     Way(timeout, **options)
 
     def work(on_event: OnEvent) -> dict[str, Any]:
-        return client.unload(name, timeout=timeout, on_event=on_event, **options)
+        return client.unload(name, timeout=timeout, on_event=on_event, **_known_to_all(options))
 
     _switch(out, client, "unload", name, timeout, work)
+
+
+def _known_to_all(options: dict[str, Any]) -> dict[str, Any]:
+    """Without what an older agent does not know, where it is not asked for."""
+    return {name: value for name, value in options.items() if name != "incremental" or value}
 
 
 def _switch(
@@ -103,6 +109,9 @@ def tell_report(out: Output, report: Mapping[str, Any]) -> None:
     switched += [["waiting for import", name] for name in report.get("waiting") or []]
     out.table("", ["switched", ""], switched)
     out.table("", ["stage", "took"], [[name, seconds(float(took))] for name, took in stages.items()])
+    if groups := report.get("groups"):
+        rows = [["\n".join([*one["functions"], *one["attributes"]]), seconds(one["after"])] for one in groups]
+        out.table("", ["group", "switched after"], rows)
     for wrapped in report.get("wrapped") or []:
         out.say(f"Another tool's wrapper stays: {wrapped}")
     if replaced := report.get("replaced"):
@@ -141,7 +150,10 @@ def _patch_row(patch: Mapping[str, Any]) -> list[str]:
     changes += [f"{name} (failed: {why})" for name, why in (patch.get("failed") or {}).items()]
     gone = patch.get("overridden") or []
     changes = [f"{name} (NOT IN FORCE: something replaced it since)" if name in gone else name for name in changes]
-    marks = [mark for mark in ("forced", "tainted") if patch.get(mark)]
+    for group in patch.get("groups") or []:
+        if not group.get("in_force"):
+            changes += [f"{name} (NOT SWITCHED)" for name in [*group["functions"], *group["attributes"]]]
+    marks = [mark for mark in ("partial", "forced", "tainted") if patch.get(mark)]
     return ["\n".join([str(patch.get("name")), *marks]), since, "\n".join(changes), str(patch.get("description") or "")]
 
 
@@ -185,6 +197,9 @@ def status(out: Output, client: Client) -> None:
         out.table("", ["transition", ""], rows)
         if transition.get("holders"):
             out.console.print(holders(transition["holders"]))
+        if transition.get("groups"):
+            done = [group for group in transition["groups"] if group.get("in_force")]
+            out.say(f"group by group: {len(done)} of {len(transition['groups'])} are in the new version")
     elif work := state.get("work"):
         out.say(f"preparing: {work['action']} of {work['patch']}")
     else:
@@ -200,7 +215,8 @@ def _how_it_ended(last: Mapping[str, Any]) -> str:
     if "result" in last:
         return "complete"
     code, message = last["error"].get("code"), last["error"].get("message")
-    return f"{'reversed' if code in _REVERSED else 'refused'}: {code} {message}"
+    how = "reversed" if code in _REVERSED else "partial" if code == _PARTIAL else "refused"
+    return f"{how}: {code} {message}"
 
 
 def ask(out: Output, client: Client, what: str) -> None:

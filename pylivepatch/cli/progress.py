@@ -40,6 +40,7 @@ class Progress:
         self._live = Live(
             console=out.console, get_renderable=self._render, transient=True, refresh_per_second=10
         )
+        self._by_groups = False
         self._terminal = out.console.is_terminal and not out.json
 
     def __enter__(self) -> Progress:
@@ -56,7 +57,14 @@ class Progress:
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take one event of the agent's stream."""
         kind = str(event.get("event"))
-        if kind in STAGES:
+        if kind == "groups":
+            self._by_groups = True
+            self._out.say(f"{len(event.get('groups') or [])} groups, each switched as soon as it is idle")
+        elif kind == "group":
+            self._out.say(f"{event.get('action')}: {event.get('group')}")
+        elif kind in STAGES and self._by_groups:  # of one try of one group: it may well be taken back, and tried again
+            self._stage = kind
+        elif kind in STAGES:
             if self._stage:
                 self._done.append((self._stage, time.monotonic() - self._began))
             self._stage, self._began, self._holders = kind, time.monotonic(), []

@@ -164,7 +164,7 @@ def programs(draw: st.DrawFn) -> tuple[str, dict[str, set[str]], list[str]]:
 
 
 @given(programs())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_caller_is_ever_apart_from_what_it_calls(program: tuple[str, dict[str, set[str]], list[str]]) -> None:
     source, calls, changed = program
     of = {name: group for group in grouped(source, None, *changed) for name in group}
