@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +215,7 @@ def with_pairs(
     sources = {(source.module, source.new): source for source in _sources(patch)}
     units = {unit.key: unit for unit in _units(patch)}
     for old, new in pairs:
+        time.sleep(0)  # this runs in the process that is patched
         unit = _unit_of_pair(old, new)
         units[unit.key] = _merged(units.get(unit.key), unit)
         for one in (old, new):

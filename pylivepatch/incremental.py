@@ -66,14 +66,15 @@ class Turns:
 
     def pending(self) -> list[Portion]:
         """The groups that are still to be switched."""
-        return [one for one in self.entry._portions if (one in self.entry._missing) is (self.action == "load")]
+        missing, loading = set(map(id, self.entry._missing)), self.action == "load"
+        return [one for one in self.entry._portions if (id(one) in missing) is loading]
 
     def done(self) -> list[Portion]:
         """The groups that have switched, as the record has it: an interrupt may strike right after a switch."""
-        entry, before = self.entry, self._before
+        missing, before = set(map(id, self.entry._missing)), set(map(id, self._before))
         if self.action == "load":
-            return [one for one in entry._portions if one not in entry._missing and one not in before]
-        return [one for one in before if one in entry._missing]
+            return [one for one in self.entry._portions if id(one) not in missing and id(one) not in before]
+        return [one for one in self._before if id(one) in missing]
 
     @property
     def transition(self) -> Transition | None:
@@ -260,7 +261,7 @@ def _timeout(turns: Turns, held: dict[Portion, tuple[Any, ...]]) -> TransitionTi
     who = "".join(f"\n    {holder}" for holder in found) or "\n    nobody was seen: it was in use each time"
     return TransitionTimeout(
         f"the {turns.action} of {turns.entry.name!r} did not finish in time: {len(held)} of "
-        f"{len(turns.entry._portions)} groups did not switch, the others were switched back; held by{who}",
+        f"{len(turns.entry._portions)} groups did not switch, and what had was switched back; held by{who}",
         where="; ".join(map(str, held)),
         advice="try again when these are done, or with a longer timeout",
         holders=found,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from types import FunctionType, ModuleType
 from typing import TypeVar
 
@@ -27,16 +28,18 @@ _BATCH = 200  # names looked at between two offers of the GIL
 
 
 def finder(patch: Patch) -> Callable[[], tuple[Group, ...]]:
-    """How to find the groups of a patch with pairs made by hand. To be asked before anything is switched, or after:
-    the names are those of the functions as they were when this was called.
-    """
+    """How to find the groups of a patch with pairs made by hand, now or later: by what the functions are now."""
     pairs = []
     for replacement in patch.replacements:
         for old, new in zip(unwrap(replacement.old), unwrap(replacement.new), strict=False):
             pairs.append((_described(old), _described(new)))
         give_way()
-    sources, units = with_pairs(replace(patch, replacements=()), pairs)
-    return lambda: find_with(sys.executable, sources, units) if sys.executable else find(sources, units)
+    return partial(_find, Patch(patch.name, modules=patch.modules), pairs)
+
+
+def _find(patch: Patch, pairs: Sequence[tuple[Described, Described]]) -> tuple[Group, ...]:
+    sources, units = with_pairs(patch, pairs)
+    return find_with(sys.executable, sources, units) if sys.executable else find(sources, units)
 
 
 def _described(function: FunctionType) -> Described:
@@ -66,7 +69,7 @@ def divide(part: Part, owner: Callable[[Key], T]) -> dict[T, Part]:
         return {owner((part.name, part.unit)): part}
     pieces: dict[T, Part] = {}
     for name in _FIELDS:
-        for one in getattr(part, name):
+        for one in paced(getattr(part, name), _BATCH):
             whose = owner((part.name, _unit_of(one)))
             if whose not in pieces:
                 pieces[whose] = replace(part, switches=[], attributes=[], added=[], guards_old=[], guards_new=[])

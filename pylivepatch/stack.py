@@ -110,7 +110,8 @@ class Entry:
         """The groups of a patch that was loaded with ``incremental``: functions and attributes of each, and whether it
         is ``in_force``.
         """
-        return tuple(p.as_dict() | {"in_force": p not in self._missing} for p in self._portions)
+        missing = set(map(id, self._missing))
+        return tuple(p.as_dict() | {"in_force": id(p) not in missing} for p in self._portions)
 
     def as_dict(self) -> dict[str, Any]:
         return {

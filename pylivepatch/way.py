@@ -47,11 +47,11 @@ class Way:
             raise PrepareError(
                 f'suspended="allow" is not for mode {self.mode}', advice="choose mode refcount, or leave it out"
             )
-
         if self.incremental and self.mode != "refcount":
             raise PrepareError(
                 f"incremental is not for mode {self.mode}", advice="choose mode refcount, or leave it out"
             )
+
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

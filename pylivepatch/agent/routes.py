@@ -83,6 +83,8 @@ class Routes:
         work = {"action": current.action, "patch": current.patch} if current else None
         taints = [taint.as_dict() for taint in self._engine.taints()]
         state = {"transition": self._engine.status(), "work": work, "last": self._worker.last, "taints": taints}
+        if partial := [patch.name for patch in self._engine.patches() if patch.as_dict().get("partial")]:
+            state["partial"] = partial
         return HTTPStatus.OK, state
 
     def _ask(self, request: Request) -> tuple[HTTPStatus, Any]:

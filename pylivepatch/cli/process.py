@@ -206,6 +206,8 @@ def status(out: Output, client: Client) -> None:
         out.say("no transition is under way")
     if last:
         out.say(f"last: {last['action']} of {last['patch'] or 'a patch'}: {_how_it_ended(last)}")
+    for name in state.get("partial") or [] if not transition else []:
+        out.say(f"partial: {name} is applied in part; load it again with --incremental to go on, or unload it")
     for taint in state.get("taints") or []:
         when = datetime.datetime.fromtimestamp(float(taint["time"])).strftime("%Y-%m-%d %H:%M:%S")
         out.say(f"tainted: {taint['reason']}, {taint['action']} of {taint['patch']}, {when}")
