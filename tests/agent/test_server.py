@@ -240,6 +240,9 @@ def test_a_client_that_asks_first_is_told_to_go_on(served: Served) -> None:
         ("POST", "/patches", {"patch": "", "gate": 99}, 400),
         ("POST", "/patches", {"patch": "", "suspended": True}, 400),
         ("POST", "/patches", {"patch": "", "suspended": "allow", "mode": "per-task"}, 400),
+        ("POST", "/patches", {"patch": "", "incremental": "yes"}, 400),
+        ("POST", "/patches", {"patch": "", "incremental": True, "mode": "per-task"}, 400),
+        ("DELETE", "/patches/fix?incremental=perhaps", None, 400),
         ("DELETE", "/patches/fix?mode=fast", None, 400),
         ("DELETE", "/patches/fix?gate=wide", None, 400),
         ("DELETE", "/patches/fix?patch=fix", None, 400),
@@ -256,7 +259,7 @@ def test_a_request_that_makes_no_sense_is_refused(
 
 
 def test_what_the_user_chose_reaches_the_engine(served: Served) -> None:
-    chosen = {"mode": "per-task", "gate": None, "suspended": "hold"}
+    chosen = {"mode": "per-task", "gate": None, "suspended": "hold", "incremental": False}
     _, lines = served.request("POST", "/patches", body("fix", **chosen))
     assert lines[-1]["result"] == {"patch": "fix", "action": "load", **chosen}
     _, lines = served.request("DELETE", "/patches/fix?mode=stop-machine&gate=none&suspended=hold")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import pty
 import re
@@ -10,12 +11,15 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shell import Shell
 from targets import MENDED, SERVICE, Target
 
 from pylivepatch import patchfile
+from pylivepatch.cli import process
+from pylivepatch.cli.output import Output
 
 
 def narrow(text: str) -> bool:
@@ -321,6 +325,42 @@ def test_the_mode_is_chosen(shell: Shell, target: Target) -> None:
     assert shell("unload", "fix", "--pid", target.pid, "--mode", "per-task").status == 0
     wrong = shell("load", "fix.plp", "--pid", target.pid, "--mode", "per-task", "--suspended", "allow")
     assert (wrong.status, "not for mode per-task" in wrong.err) == (1, True)
+
+
+def test_a_patch_goes_in_and_out_group_by_group(shell: Shell, target: Target) -> None:
+    shell.build()
+    done = shell("load", "fix.plp", "--pid", target.pid, "--incremental")
+    assert (done.status, target.ask("price(2)")) == (0, 200), done.err
+    assert "switched after" in done.out
+    applied = json.loads(shell("list", "--pid", target.pid, "--json").out)["patches"][0]
+    assert (applied["partial"], [group["in_force"] for group in applied["groups"]]) == (False, [True])
+    assert shell("unload", "fix", "--pid", target.pid, "--incremental").status == 0
+    assert target.ask("price(2)") == 180
+    wrong = shell("load", "fix.plp", "--pid", target.pid, "--incremental", "--replace")
+    assert (wrong.status, "cannot be incremental" in wrong.err) == (1, True)
+
+
+def test_a_partial_patch_is_marked_with_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    class Partial:
+        pid = 1
+
+        def patches(self) -> list[dict[str, Any]]:
+            groups = [
+                {"functions": ["m:f"], "attributes": [], "in_force": True},
+                {"functions": ["m:g"], "attributes": [], "in_force": False},
+            ]
+            return [{"name": "fix", "functions": ["m:f"], "partial": True, "groups": groups}]
+
+        def status(self) -> dict[str, Any]:
+            return {"transition": None, "work": None, "last": None, "taints": [], "partial": ["fix"]}
+
+    process.list_patches(Output(json=False), Partial())  # type: ignore[arg-type]
+    process.status(Output(json=False), Partial())  # type: ignore[arg-type]
+    shown = capsys.readouterr()
+    text = " ".join((shown.out + shown.err).split())
+    assert "partial" in text
+    assert "m:g (NOT SWITCHED)" in text
+    assert "fix is applied in part" in text
 
 
 def test_a_terminal_sees_the_result(shell: Shell, target: Target) -> None:
