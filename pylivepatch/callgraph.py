@@ -157,7 +157,7 @@ class _Reader(ast.NodeVisitor):
         for one in parameters:
             self._lead(variables[one], [*receivers, f"?{name}"])
         self._lead(definition, variables.values())
-        for part in [*parameters.values(), getattr(node, "returns", None)]:
+        for part in [*parameters.values(), getattr(node, "returns", None), *getattr(node, "type_params", ())]:
             self._mentions(part)
         for statement in node.body if isinstance(node.body, list) else [node.body]:
             self.visit(statement)
