@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import zlib
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 
 from pylivepatch import arrivals, events, journal
 from pylivepatch.compiled import CompiledModule
 from pylivepatch.errors import LivePatchError
-from pylivepatch.groups import Key
+from pylivepatch.groups import root
 from pylivepatch.journal import Undertaking
 from pylivepatch.portions import divide
 from pylivepatch.prepare import Part, prepare_module, verify_module
@@ -88,39 +89,50 @@ def _apply(
     if not compiled.is_same and _source_of(module) == zlib.decompress(compiled.source).decode():
         entry.report.setdefault("arrived_new", []).append(name)  # the file on disk is the new version
     else:
-        verify_module(compiled, module, arriving=True)
-        part = prepare_module(compiled, module, arriving=True)
-        if entry._hooks is not None:
-            others = [*entry._waiting, *(there.name for there in entry._parts)]
-            prepare_transformers(entry._hooks, [part], waiting=others)
-        check_each_once([part])
-        if entry._portions:
-            _divide(undertaking, entry, part, place)
-        else:
-            run(undertaking, entry, to_load([part]), Way(_ARRIVAL_TIMEOUT))
-            entry._parts.append(part)
+        # What is of a group that is not in force is prepared as if the patch was still to be loaded, which it is.
+        late = [item for item in compiled.items if _portion(entry, compiled.name, item.target) in entry._missing]
+        now = [item for item in compiled.items if item not in late]
+        waits = _prepared(entry, module, replace(compiled, items=tuple(late)), arriving=False) if late else None
+        if now or not late:
+            part = _prepared(entry, module, replace(compiled, items=tuple(now)), arriving=True)
+            run(undertaking, entry, to_load([part]), Way(_ARRIVAL_TIMEOUT), place)
+            entry._parts = [*entry._parts, *_joined(entry, part)]
+        if waits is not None:
+            _joined(entry, waits)
         entry.report.setdefault("arrived", []).append(name)
     entry._waiting.pop(name, None)
     entry.failed.pop(name, None)
 
 
-def _divide(undertaking: Undertaking, entry: Entry, part: Part, place: Place | None) -> None:
-    """Each piece goes with its group: what is in force is switched now, what is not waits with the others of it."""
+def _prepared(entry: Entry, module: ModuleType, compiled: CompiledModule, *, arriving: bool) -> Part:
+    verify_module(compiled, module, arriving=arriving)
+    part = prepare_module(compiled, module, arriving=arriving)
+    if entry._hooks is not None:
+        others = [*entry._waiting, *(there.name for there in entry._parts)]
+        prepare_transformers(entry._hooks, [part], waiting=others)
+    check_each_once([part])
+    return part
 
-    def owner(key: Key) -> Portion | None:
-        return next((one for one in entry._portions if key in one.units), None)
 
-    for portion, piece in divide(part, owner).items():
-        if portion is not None and portion in entry._missing:
-            portion.parts.append(piece)
-            continue
-        run(undertaking, entry, to_load([piece]), Way(_ARRIVAL_TIMEOUT), place)
+def _portion(entry: Entry, module: str, target: str) -> Portion | None:
+    """The group that a change belongs to, if it has anything in this process and the patch was loaded in groups."""
+    if len(entry._portions) == 1:
+        return entry._portions[0]
+    return next((one for one in entry._portions if (module, root(target)) in one.units), None)
+
+
+def _joined(entry: Entry, part: Part) -> list[Part]:
+    """The pieces of a part, each added to its group; the whole where the patch has no groups."""
+    if not entry._portions:
+        return [part]
+    entry._whole.append(part)
+    pieces = divide(part, lambda key: _portion(entry, *key))
+    for portion, piece in pieces.items():
         if portion is None:  # a group that had nothing here until now
-            units = frozenset(divide(piece, lambda key: key))
-            entry._portions = [*entry._portions, Portion(units, [piece])]
+            entry._portions = [*entry._portions, Portion(frozenset(divide(piece, lambda key: key)), [piece])]
         else:
             portion.parts.append(piece)
-        entry._parts = [*entry._parts, piece]
+    return list(pieces.values())
 
 
 def _source_of(module: ModuleType) -> str | None:

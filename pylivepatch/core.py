@@ -120,7 +120,8 @@ def load(
     deadline = time.monotonic() + timeout
     code = _compile(patch)
     replacements = patch.replacements if isinstance(patch, Patch) else ()
-    made_from = replacements, [(m.name, m.source, [i[:2] for i in m.items]) for m in (code.modules if code else ())]
+    changes = [(m.name, m.source, [item[:2] for item in m.items]) for m in (code.modules if code else ())]
+    made_from = replacements, changes, code.hooks.source if code and code.hooks else b""
     find_groups: FindGroups = partial(tuple, code.groups if code else ())
     if isinstance(patch, Patch) and replacements:
         find_groups = finder(patch)

@@ -125,7 +125,7 @@ def load(undertaking: Undertaking, entry: Entry, way: Way) -> dict[str, Any]:
     Raises what a plain load raises, when all is as it was; :class:`PartlySwitched` where it is not.
     """
     found = portions(entry, entry._parts)
-    entry._portions, entry._missing, entry._parts = found, list(found), []
+    entry._whole, entry._portions, entry._missing, entry._parts = entry._parts, found, list(found), []
     return _all_or_back(undertaking, entry, "load", way)
 
 
@@ -137,7 +137,7 @@ def go_on(undertaking: Undertaking, entry: Entry, way: Way) -> dict[str, Any]:
 def unload(undertaking: Undertaking, entry: Entry, way: Way) -> dict[str, Any]:
     """Take out the groups that are in force. Raises as :func:`load`."""
     if not entry._portions:
-        entry._portions = portions(entry, entry._parts)
+        entry._portions, entry._whole = portions(entry, entry._parts), entry._parts
         entry._parts = [part for portion in entry._portions for part in portion.parts]
     return _all_or_back(undertaking, entry, "unload", way)
 

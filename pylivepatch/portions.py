@@ -53,6 +53,8 @@ def portions(entry: Entry, parts: Sequence[Part]) -> list[Portion]:
     """The groups of a patch that have anything in ``parts``, in the order of these."""
     found = _joined_outside(entry._find_groups())
     of = {key: n for n, group in enumerate(found) for key in group.units}
+    if entry._hooks is not None and entry._hooks.transformers:  # of what these read and call nothing is known
+        return [Portion(frozenset(of), list(parts))]
     result: dict[int, Portion] = {}
     for part in parts:
         for n, piece in divide(part, of.get).items():

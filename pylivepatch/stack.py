@@ -67,6 +67,7 @@ class Entry:
     _restart: bool = False  # a module of the patch has arrived: look again
     _portions: list[Portion] = field(default_factory=list)  # its groups, from an incremental load on
     _missing: list[Portion] = field(default_factory=list)  # those of them that are not in force
+    _whole: list[Part] = field(default_factory=list)  # the undivided parts: what arrives later reads their values
     _arrived: list[ModuleType] = field(default_factory=list)  # meanwhile
     _in_turns: bool = False  # an incremental load is under way
     _find_groups: FindGroups = tuple
@@ -149,7 +150,7 @@ def take_off(entry: Entry) -> None:
     """It is applied no longer. May be repeated."""
     arrivals.forget(entry)
     entry._waiting.clear()
-    entry._missing, entry._portions = [], []
+    entry._missing, entry._portions, entry._whole = [], [], []
     if entry in stack:
         stack.remove(entry)
     _hide_sources(entry._parts)
