@@ -206,7 +206,7 @@ def _load(
                 applied.report = run(undertaking, applied, change, bounded)
         except TransitionRestart:
             continue
-        applied.report["wrapped"] = [one for part in applied._parts for one in part.wrapped]
+        applied.report["wrapped"] = list(dict.fromkeys(one for part in applied._parts for one in part.wrapped))
         applied.report["replaced"] = [gone.name for gone in applied._replaced]
         applied._replaced = ()
         applied.report["waiting"] = list(applied._waiting)
