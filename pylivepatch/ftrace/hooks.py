@@ -18,6 +18,8 @@ compiler cannot fold into anything), and becomes a named *slot* in the trampolin
 ``8j``    scratch      a list of one item, for the delegation of an async generator
 ``9j``    asking       a list of one integer: whether ``attend`` is to be asked at each entry
 ``10j``   attend       asked before a call is counted (awaited in coroutines); may wait; true: "to the new function"
+``11j``   on_entry     told of each entry, where a function is traced; ``12j`` ``on_return`` and ``13j`` ``on_raise`` of
+                       each exit
 ========= ============ =====================================================================================
 
 **Why no thread comes between the load of the counter and the store of its new value.** A thread gives up the GIL only
@@ -53,6 +55,9 @@ SLOTS = {
     8j: "scratch",
     9j: "asking",
     10j: "attend",
+    11j: "on_entry",
+    12j: "on_return",
+    13j: "on_raise",
 }
 ARGUMENTS, TOP, JUMP = 3j, 6j, 7j
 
@@ -70,6 +75,12 @@ async def entry_awaiting():        # the same in coroutines and async generators
 def leave():                       # atomic_dec_if_positive, and whoever reaches 0 commits
     1j[0] -= 1j[0] > 0
     if not 1j[0]: 4j()
+
+def on_entry(): 11j()
+
+def on_return(): 12j()
+
+def on_raise(): 13j()
 
 def adopt(): 5j(6j)
 

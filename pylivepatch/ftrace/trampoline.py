@@ -107,8 +107,22 @@ def trampoline(code: CodeType, *, adopt: Iterable[Path] = ()) -> Template:
         raise UnswappableShape(f"{code.co_qualname} is not a function's code", where=_where(code))
     builder = _Builder(code)
     builder.adopt(tuple(adopt), ())
-    builder.add_hooks()
+    builder.add_hooks(hooks.entry_hook(code), "leave", "leave", late=True)
     time.sleep(0)  # each half takes about half a millisecond: let other threads run in between
+    return builder.finish()
+
+
+def traced(code: CodeType) -> Template:
+    """Make the template for ``code``, a function's, in which each entry and each exit is only told to somebody.
+
+    Its slots are ``on_entry``, ``on_return`` and ``on_raise``: callables without arguments, which must not raise.
+    Raises :class:`UnswappableShape` as :func:`trampoline` does.
+    """
+    if not code.co_flags & inspect.CO_OPTIMIZED:
+        raise UnswappableShape(f"{code.co_qualname} is not a function's code", where=_where(code))
+    builder = _Builder(code)
+    builder.add_hooks("on_entry", "on_return", "on_raise", late=False)
+    time.sleep(0)
     return builder.finish()
 
 
@@ -176,9 +190,12 @@ class _Builder:
         self.ops[index:index] = new
         self.stack = max(self.stack, self.original.co_stacksize + 1 + hooks.stacksize("adopt"))
 
-    # --- counting ---
+    # --- the hooks ---
 
-    def add_hooks(self) -> None:
+    def add_hooks(self, entry: str, leave: str, raised: str, *, late: bool) -> None:
+        """Put the hook ``entry`` at the entry, ``leave`` before each return, ``raised`` into the handler for what leaves
+        by exception. With ``late`` there is a block for calls that are sent to the new function.
+        """
         start = next((i for i, op in enumerate(self.ops) if op.name == "RESUME"), None)
         if start is None or self.ops[start].arg != 0:
             raise UnswappableShape(
@@ -188,35 +205,37 @@ class _Builder:
             )
         preamble, body = self.ops[: start + 1], self.ops[start + 1 :]
         self._keep_generator_running_on_close(body)
-        handler, handler_ops = self._exception_exit()
+        handler, handler_ops = self._exception_exit(raised)
         returns = [op for op in body if op.name in RETURNS]
         for op in body:
             op.handler = op.handler or (None if op in returns else handler)
         if all(op.handler is not handler for op in body):
             handler_ops = []  # there is nothing but a return
-        late = self._late_entry()
-        tail = [*handler_ops, *late, *self._uncounted_stop_iteration(preamble, returns)]
+        late_ops = self._late_entry() if late else []
+        tail = [*handler_ops, *late_ops, *self._uncounted_stop_iteration(preamble, returns)]
         for op in returns:
-            insert_before(body, op, hooks.inline("leave", self.constant, op))
+            insert_before(body, op, hooks.inline(leave, self.constant, op))
         # After the exit hooks: a body may begin with its return, and the entry hook must go on to the hook before it.
-        entry = hooks.inline(hooks.entry_hook(self.original), self.constant, body[0], late[0])
-        self.ops = [*preamble, *entry, *body, *tail]
-        self.body = (body[0], late[0])
+        begin = hooks.inline(entry, self.constant, body[0], late_ops[0] if late else None)
+        self.ops = [*preamble, *begin, *body, *tail]
         self.stack = max(
             self.stack,
-            self.original.co_stacksize + hooks.stacksize("leave"),
-            3 + hooks.stacksize("leave"),
-            hooks.stacksize(hooks.entry_hook(self.original)),
-            len(self._parameters()) + 1 + hooks.stacksize(hooks.kind(self.original)),
+            self.original.co_stacksize + hooks.stacksize(leave),
+            3 + hooks.stacksize(raised),
+            hooks.stacksize(entry),
         )
+        if late:
+            self.body = (body[0], late_ops[0])
+            late_stack = len(self._parameters()) + 1 + hooks.stacksize(hooks.kind(self.original))
+            self.stack = max(self.stack, late_stack)
 
-    def _exception_exit(self) -> tuple[Handler, list[Op]]:
+    def _exception_exit(self, raised: str) -> tuple[Handler, list[Op]]:
         """``finally`` as the compiler writes it, with the raising instruction's offset kept for ``f_lineno``."""
         push = Op("PUSH_EXC_INFO")
         again = Op("RERAISE", 2)
         cleanup = [Op("COPY", 3), Op("POP_EXCEPT"), Op("RERAISE", 1)]
         restore = Handler(cleanup[0], 2, True)
-        protected = [push, *hooks.inline("leave", self.constant, again), again]
+        protected = [push, *hooks.inline(raised, self.constant, again), again]
         for op in protected:
             op.handler = restore
         return Handler(push, 0, True), [*protected, *cleanup]
@@ -311,4 +330,4 @@ def instantiate(template: Template, original: CodeType, values: Mapping[str, Any
     return template.code.replace(co_consts=_Constants(consts), co_filename=original.co_filename)
 
 
-__all__ = ["NOWHERE", "Path", "Template", "adopt_slot", "instantiate", "trampoline"]
+__all__ = ["NOWHERE", "Path", "Template", "adopt_slot", "instantiate", "traced", "trampoline"]

@@ -81,6 +81,15 @@ def find_problem(original: CodeType, template: Template, adopt: Iterable[Path] =
     return ""
 
 
+def find_problem_of_traced(original: CodeType, template: Template) -> str:
+    """What is wrong with a template that :func:`pylivepatch.ftrace.trampoline.traced` made; empty where nothing is."""
+    try:
+        _TracedComparison(original, template, (), ()).check(counted=True)
+    except Problem as problem:
+        return str(problem)
+    return ""
+
+
 class _Comparison:
     """One original and its trampoline (``counted``), or a class body in it that only reports its methods."""
 
@@ -265,9 +274,13 @@ class _Comparison:
         if not begin <= start <= end:
             raise Problem(f"what goes to {self.old.instructions[index].offset} goes elsewhere")
         if counted and index > self.resume and self.old.instructions[index].opname in _RETURNS:
-            self._check_hook(start, end, lambda counter: max(counter - 1, 0), commits=True)
+            self._check_exit(start, end, "on_return")
         elif start != end:
             raise Problem(f"there is more before {self.old.instructions[index].offset} than there should be")
+
+    def _check_exit(self, start: int, end: int, _way: str) -> None:
+        """From ``start`` to ``end`` stands an exit hook. It is the same one for each way out."""
+        self._check_hook(start, end, lambda counter: max(counter - 1, 0), commits=True)
 
     def _check_hook(
         self, start: int, end: int, counted: Callable[[int], int], *, late: int = -1, commits: bool = False
@@ -358,7 +371,7 @@ class _Comparison:
         wanted = [("PUSH_EXC_INFO", None), ("RERAISE", 2), ("COPY", 3), ("POP_EXCEPT", None), ("RERAISE", 1)]
         if shape != wanted:
             raise Problem("the exit handler is not PUSH_EXC_INFO … RERAISE 2, COPY 3, POP_EXCEPT, RERAISE 1")
-        self._check_hook(start + 1, end, lambda counter: max(counter - 1, 0), commits=True)
+        self._check_exit(start + 1, end, "on_raise")
         for i in range(start, end + 4):
             restore = Cover(end + 1, 2, True) if i <= end else None
             instr = new[i]
@@ -401,6 +414,36 @@ class _Comparison:
         needed = max(needed, _EXIT_STACK) if self.resume >= 0 else needed
         if self.template.code.co_stacksize < needed:
             raise Problem(f"the stack is not deep enough: {self.template.code.co_stacksize}, and {needed} is needed")
+
+
+class _TracedComparison(_Comparison):
+    """The same for code that only tells somebody of its entry and exits: a hook is one call, and there is no late
+    entry."""
+
+    def _check_entry(self, start: int, end: int) -> int:
+        stop = start
+        while stop < end and self.new.instructions[stop].opname != "POP_TOP":
+            stop += 1
+        self._check_call(start, min(stop + 1, end), "on_entry")
+        return min(stop + 1, end)
+
+    def _check_exit(self, start: int, end: int, way: str) -> None:
+        self._check_call(start, end, way)
+
+    def _check_call(self, start: int, end: int, slot: str) -> None:
+        if start in self.hooks:
+            return
+        effect = self.follower.follow(start, range(start, end), 1)
+        if effect.events != [("call", slot, ())] or effect.stack or effect.end != end:
+            raise Problem(f"the hook at {self.new.instructions[start].offset} does not just call {slot}")
+        if effect.visited != set(range(start, end)):
+            raise Problem(f"not every instruction of the hook at {self.new.instructions[start].offset} can be reached")
+        self.hooks[start] = end
+        self.used |= effect.visited
+        self.depth = max(self.depth, effect.depth)
+
+    def _check_late_entry(self) -> None:
+        """There is none."""
 
 
 def _same(a: dis.Instruction, b: dis.Instruction) -> bool:
