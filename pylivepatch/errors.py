@@ -72,6 +72,12 @@ class EngineUnsupported(LivePatchError):
     code = "PLP101"
 
 
+class NothingToTrace(LivePatchError):
+    """No function matches what is to be traced."""
+
+    code = "PLP102"
+
+
 class PrepareError(LivePatchError):
     """A patch was refused before anything was touched. Base of the reasons below."""
 

@@ -623,6 +623,13 @@ def _nothing() -> None:
     """What a woken event loop is given to do."""
 
 
+def linger(pairs: Iterable[tuple[Version, Version]]) -> None:
+    """Frames may go on in code (second) whose body is that of another version (first): whoever patches that waits for
+    them, too."""
+    _lingering.extend(pairs)
+    _prune_lingering()
+
+
 def _prune_lingering() -> None:
     """Forget trampolines that nobody executes any more."""
     _lingering[:] = [item for item, n in zip(_lingering, counts(t for _, t in _lingering), strict=True) if n > 0]

@@ -1,0 +1,239 @@
+"""Which functions are traced, by whom, and how their code gets in and out.
+
+A function that several tracers want has one traced code object that tells all of them. All functions of a tracer are
+switched in one C call, in and out.
+
+A frame that executes traced code when the function is given its original back goes on in the traced one, whose body is
+the original's. Later transitions must wait for it as for any other old body: it *lingers*, as trampolines of a
+transition that was reversed do.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType
+from typing import Any, Protocol
+
+from pylivepatch.activeness.references import Version, version_of
+from pylivepatch.commit import once, set_codes
+from pylivepatch.errors import UnswappableShape
+from pylivepatch.ftrace.trampoline import Template, instantiate, traced
+from pylivepatch.ftrace.verify import find_problem_of_traced
+from pylivepatch.transition.base import linger
+
+Hook = Callable[[], object]
+SLOTS = ("on_entry", "on_return", "on_raise")
+
+
+class Listener(Protocol):
+    """Whom the hooks tell: a tracer."""
+
+    def hooks(self, function: FunctionType) -> Mapping[str, Hook]:
+        """A callable for each of :data:`SLOTS`. None may raise."""
+
+    def set_aside(self, functions: Collection[FunctionType]) -> None:
+        """These are not traced from now on, for a while."""
+
+    def resumed(self, functions: Collection[FunctionType]) -> None:
+        """They are again."""
+
+
+@dataclass(eq=False)
+class _Traced:
+    """One function. ``template`` is of ``body``, its own code, and ``code`` what it runs while it is traced."""
+
+    function: weakref.ref[FunctionType]
+    listeners: dict[Listener, Mapping[str, Hook]] = field(default_factory=dict)
+    body: Version | None = None
+    template: Template | None = None
+    code: Version | None = None
+    aside: int = 0  # for how many transitions
+
+
+_traced: dict[int, _Traced] = {}  # by the id of the function
+_lock = threading.RLock()
+
+
+def attach(listener: Listener, functions: Iterable[FunctionType]) -> dict[str, str]:
+    """Have ``listener`` told of each entry and exit. Returns the functions that cannot be traced, with the reason.
+
+    The caller sees to it that no transition is under way (:mod:`pylivepatch.journal`). Gives up the GIL on the way.
+    """
+    refused: dict[str, str] = {}
+    wanted: list[_Traced] = []
+    for function in functions:
+        with _lock:
+            entry = _entry_of(function)
+            try:
+                _prepare(entry, function)
+            except UnswappableShape as error:
+                refused[f"{function.__module__}.{function.__qualname__}"] = error.message
+                _forget_if_unused(function, entry)
+                continue
+            entry.listeners[listener] = listener.hooks(function)
+            wanted.append(entry)
+    _install(wanted)
+    return refused
+
+
+def detach(listener: Listener) -> None:
+    """Tell ``listener`` no more. Functions that nobody traces any more get their own code back."""
+    with _lock:
+        entries = [entry for entry in _traced.values() if entry.listeners.pop(listener, None) is not None]
+        _take_out([entry for entry in entries if not entry.listeners])
+        for entry in entries:
+            function = entry.function()
+            if function is not None:
+                _forget_if_unused(function, entry)
+    _install([entry for entry in entries if entry.listeners])
+
+
+def set_aside(modules: Collection[str]) -> Callable[[], None]:
+    """Trace no function of these modules until the returned callable is called: they are to be patched."""
+    with _lock:
+        entries = [e for e in _traced.values() if (f := e.function()) is not None and _module_of(f) in modules]
+        for entry in entries:
+            entry.aside += 1
+        _take_out(entries)
+        _tell(entries, "set_aside")
+
+    def resume() -> None:
+        with _lock:
+            for entry in entries:
+                entry.aside -= 1
+            back = [entry for entry in entries if entry.listeners and not entry.aside]
+            for entry in back:
+                function = entry.function()
+                if function is None:
+                    continue
+                try:
+                    _prepare(entry, function)
+                except UnswappableShape:  # the new code has no such form: it is not traced any more
+                    entry.listeners.clear()
+                    _forget_if_unused(function, entry)
+        _install(back)
+        _tell(back, "resumed")
+        entries.clear()  # a second call does nothing
+
+    return resume
+
+
+def traced_functions() -> int:
+    """How many functions run traced code."""
+    return sum(1 for entry in _traced.values() if entry.code is not None)
+
+
+def _module_of(function: FunctionType) -> str:
+    return str(function.__globals__.get("__name__"))
+
+
+def _entry_of(function: FunctionType) -> _Traced:
+    key = id(function)
+    entry = _traced.get(key)
+    if entry is None:
+        entry = _traced[key] = _Traced(weakref.ref(function, lambda _: _traced.pop(key, None)))
+    return entry
+
+
+def _forget_if_unused(function: FunctionType, entry: _Traced) -> None:
+    if not entry.listeners and not entry.aside:
+        _traced.pop(id(function), None)
+
+
+def _prepare(entry: _Traced, function: FunctionType) -> None:
+    """Make the template of the code that it has now, unless there is one."""
+    code = function.__code__
+    if entry.code is not None and code is entry.code.code:
+        return
+    if entry.body is None or entry.body.code is not code:
+        template = traced(code)
+        problem = find_problem_of_traced(code, template)
+        if problem:
+            raise UnswappableShape(f"its traced code fails the check: {problem}")
+        entry.body, entry.template = version_of(code), template
+
+
+def _install(entries: Iterable[_Traced]) -> None:
+    """In one C call; but not where somebody has changed the function's code meanwhile, or for the time of a patch."""
+    with _lock:
+        pairs: list[tuple[FunctionType, CodeType]] = []
+        before: list[_Traced] = []
+        for entry in entries:
+            function = entry.function()
+            if function is None or entry.body is None or entry.template is None or entry.aside or not entry.listeners:
+                continue
+            if function.__code__ is not (entry.code or entry.body).code:
+                continue
+            code = instantiate(entry.template, entry.body.code, _slots(entry))
+            pairs.append((function, code))
+            if entry.code is not None:
+                before.append(_Traced(entry.function, body=entry.body, code=entry.code))
+            entry.code = version_of(code)
+        once(set_codes(pairs), times=[])()
+        pairs.clear()
+        _let_linger(before)
+
+
+def _take_out(entries: Iterable[_Traced]) -> None:
+    chosen = [entry for entry in entries if entry.code is not None and entry.body is not None]
+    pairs = []
+    for entry in chosen:
+        function = entry.function()
+        assert entry.code is not None
+        assert entry.body is not None
+        if function is not None and function.__code__ is entry.code.code:
+            pairs.append((function, entry.body.code))
+    once(set_codes(pairs), times=[])()
+    pairs.clear()
+    _let_linger(chosen)
+    for entry in chosen:
+        entry.code = None
+
+
+def _let_linger(entries: Iterable[_Traced]) -> None:
+    linger((entry.body, entry.code) for entry in entries if entry.body is not None and entry.code is not None)
+
+
+def _slots(entry: _Traced) -> dict[str, Hook]:
+    every = list(entry.listeners.values())
+    return {slot: _all([hooks[slot] for hooks in every]) for slot in SLOTS}
+
+
+def _all(hooks: list[Hook]) -> Hook:
+    if len(hooks) == 1:
+        return hooks[0]
+
+    def each() -> None:
+        for hook in hooks:
+            hook()
+
+    return each
+
+
+def _tell(entries: Iterable[_Traced], what: str) -> None:
+    functions: dict[Any, list[FunctionType]] = {}
+    for entry in entries:
+        function = entry.function()
+        for listener in entry.listeners:
+            if function is not None:
+                functions.setdefault(listener, []).append(function)
+    for listener, concerned in functions.items():
+        getattr(listener, what)(concerned)
+
+
+def _after_fork() -> None:
+    """In a child nobody reads: its functions get their own code back."""
+    global _lock
+    _lock = threading.RLock()
+    for entry in list(_traced.values()):
+        entry.listeners.clear()
+    _take_out(list(_traced.values()))
+    _traced.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
