@@ -15,6 +15,7 @@ from pylivepatch.errors import EngineUnsupported, LivePatchError, PrepareError, 
 from pylivepatch.events import Event, subscribe
 from pylivepatch.patch import Patch
 from pylivepatch.taints import Taint, taints
+from pylivepatch.tracing import Tracer, trace
 
 _refusal: EngineUnsupported | None = None
 try:
@@ -92,6 +93,7 @@ __all__ = [
     "Patch",
     "PrepareError",
     "Taint",
+    "Tracer",
     "TransitionTimeout",
     "agent",
     "build_patch",
@@ -103,6 +105,7 @@ __all__ = [
     "status",
     "subscribe",
     "taints",
+    "trace",
     "unload",
     "verify",
 ]

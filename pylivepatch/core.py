@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,7 @@ from typing import Any
 
 from pylivepatch import arrivals, cumulative, journal, patchfile
 from pylivepatch import incremental as group_by_group
+from pylivepatch.activeness.functions import unwrap
 from pylivepatch.below import Below
 from pylivepatch.callbacks import CallbackRunner, Callbacks, Outcome
 from pylivepatch.coming import arrived
@@ -42,6 +43,7 @@ from pylivepatch.removable import check_removable
 from pylivepatch.stack import Entry, FindGroups, later_than, show_source, stack, taint_by_callbacks
 from pylivepatch.state import PatchStates, check_compatible
 from pylivepatch.switching import check_each_once, run, to_load, to_replace, to_unload
+from pylivepatch.tracing import attach as tracing
 from pylivepatch.transformers import check_deep, prepare_transformers, with_search
 from pylivepatch.way import DEFAULT_GATE, DEFAULT_TIMEOUT, Way
 
@@ -143,6 +145,7 @@ def load(
             applied._companions = (callbacks or Callbacks(), states)
             check_compatible(PatchStates(name, states), _runner.applied, replace=replace)
         undertaking.ending.append(partial(_forget_arrivals, applied))
+        undertaking.ending.append(tracing.set_aside(_modules_of(code, replacements, applied._replaced)))
         if code is not None:  # before looking which are there: none may slip through in between
             arrivals.expect([module.name for module in code.modules], applied, partial(arrived, applied))
         _load(undertaking, applied, code, replacements, way, deadline)
@@ -165,6 +168,21 @@ def _run_hooks(applied: Applied, code: CompiledPatch, way: Way) -> running.Hooks
 def _forget_hooks(applied: Applied, filename: str) -> None:
     if applied not in stack:
         linecache.cache.pop(filename, None)
+
+
+def _modules_of(
+    code: CompiledPatch | None, replacements: tuple[Replacement, ...], replaced: Iterable[Entry] = ()
+) -> set[str]:
+    """The names of the live modules whose functions may be switched."""
+    names = {live.__name__ for module in (code.modules if code else ()) for live in live_modules(module.name)}
+    names |= {str(f.__globals__.get("__name__")) for pair in replacements for f in unwrap(pair.old)}
+    return names.union(*(_modules_of_parts(entry._parts) for entry in replaced))
+
+
+def _modules_of_parts(parts: Iterable[Part]) -> set[str]:
+    names = {module.__name__ for part in parts for module in part.modules}
+    functions = (function for part in parts for switch in part.switches for function in switch.live())
+    return names | {str(function.__globals__.get("__name__")) for function in functions}
 
 
 def _forget_arrivals(applied: Applied) -> None:
@@ -300,6 +318,7 @@ def _unload(name: str, is_it: Callable[[Applied], bool], way: Way) -> dict[str, 
                 where=name,
                 advice="`pylivepatch list` (or pylivepatch.patches()) shows those that are",
             )
+        undertaking.ending.append(tracing.set_aside(_modules_of_parts(applied._parts)))
         _check_removable(applied)
         if applied._companions:
             taint_by_callbacks(applied, _runner.before_unload(name))

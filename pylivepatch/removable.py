@@ -10,6 +10,7 @@ from pylivepatch.activeness.functions import reachable, unwrap
 from pylivepatch.errors import DataMismatch, NotRemovable
 from pylivepatch.locate import static_lookup
 from pylivepatch.prepare import Part
+from pylivepatch.tracing.attach import own_code
 from pylivepatch.transition.swap import MISSING, alike
 
 
@@ -59,7 +60,7 @@ def overridden(parts: Iterable[Part], later: Iterable[Part]) -> list[str]:
             live = switch.live()
             things = _things_named(part, switch.name)
             named = [function for thing in things for function in unwrap(thing)]
-            changed = any(all(function.__code__ is not code for code in codes) for function in live)
+            changed = any(all(own_code(function) is not code for code in codes) for function in live)
             replaced = named and not _among(live, named)
             if replaced:  # a wrapper may have it inside in other ways than those that all know
                 replaced = not any(_among(live, reachable(thing, part.name)) for thing in things)

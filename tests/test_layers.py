@@ -39,10 +39,11 @@ ALLOWED = {
     "transformers": {"locate", "prepare", "hooks", "callbacks", "transition", "activeness", "errors"},
     "arrivals": set(),
     "journal": {"transition", "errors"},
+    "tracing": {"journal", "transition", "ftrace", "activeness", "commit", "errors"},
     "way": {"errors"},
     "taints": {"events"},
     "cumulative": {"below", "compiled", "prepare", "transition", "activeness", "errors"},
-    "removable": {"locate", "prepare", "transition", "activeness", "errors"},
+    "removable": {"tracing", "locate", "prepare", "transition", "activeness", "errors"},
     "stack": {"groups", "hooks", "arrivals", "journal", "callbacks", "compiled", "prepare", "removable", "taints"},
     "switching": {"stack", "cumulative", "below", "journal", "way", "prepare", "transition", "activeness"}
     | {"errors", "events"},
@@ -51,7 +52,7 @@ ALLOWED = {
     | {"errors", "events"},
     "coming": {"groups", "portions", "compiled", "transformers", "stack", "switching", "arrivals", "journal", "way"}
     | {"prepare", "errors", "events"},
-    "core": {"callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
+    "core": {"tracing", "callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
     | {"stack", "switching", "coming", "incremental", "portions", "below", "cumulative", "way", "removable"}
     | {"hooks", "transformers", "patchfile", "patch", "errors"},
     "portrait": set(),

@@ -193,8 +193,9 @@ class _Builder:
     # --- the hooks ---
 
     def add_hooks(self, entry: str, leave: str, raised: str, *, late: bool) -> None:
-        """Put the hook ``entry`` at the entry, ``leave`` before each return, ``raised`` into the handler for what leaves
-        by exception. With ``late`` there is a block for calls that are sent to the new function.
+        """Put the hook ``entry`` at the entry, ``leave`` before each return, ``raised`` where an exception leaves.
+
+        With ``late`` there is a block for calls that are sent to the new function.
         """
         start = next((i for i, op in enumerate(self.ops) if op.name == "RESUME"), None)
         if start is None or self.ops[start].arg != 0:

@@ -2,11 +2,10 @@
 
 The problem is that of ftrace: to see each entry and exit of chosen functions, of all threads, for as long as somebody
 looks, and to cost nothing before and after. So a traced function gets, as in a transition, its own body between two
-hooks as its ``__code__`` (``pylivepatch/ftrace``); when tracing ends the original code object is put back. A hook is one
-call of C code: it takes a number, the time and who runs, and puts them into a ring buffer.
+hooks as its ``__code__`` (``pylivepatch/ftrace``); when tracing ends the original code object is put back. A hook is
+one call of C code: it takes a number, the time and who runs, and puts them into a ring buffer.
 
->>> import pylivepatch.tracing                                                      # doctest: +SKIP
->>> with pylivepatch.tracing.trace("myservice.orders.*") as tracer:                 # doctest: +SKIP
+>>> with pylivepatch.trace("myservice.orders.*") as tracer:                         # doctest: +SKIP
 ...     work()
 >>> print(tracer.text("function_graph"))                                            # doctest: +SKIP
 
@@ -17,6 +16,7 @@ under way the functions of its modules are not traced, which the trace says, and
 from __future__ import annotations
 
 from pylivepatch.tracing.functions import find
-from pylivepatch.tracing.tracer import Record, Tracer, trace
+from pylivepatch.tracing.records import Record
+from pylivepatch.tracing.tracer import Tracer, trace
 
 __all__ = ["Record", "Tracer", "find", "trace"]

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from pylivepatch.tracing.records import ASIDE, ENTRY, KINDS, RAISE, RESUMED, Record, Traced, Who
 from pylivepatch.tracing.text import Names
-from pylivepatch.tracing.tracer import ASIDE, ENTRY, KINDS, RAISE, RESUMED, Record, Traced, Who
 
 
 def json_line(record: Record, functions: Sequence[Traced], names: Names) -> str:
@@ -33,8 +33,8 @@ def trace_events(
 ) -> Iterator[dict[str, Any]]:
     """The records as events of the Trace Event Format: a track for each thread, task and greenlet.
 
-    Calls nest (``B``, ``E``); generators, which do not, are asynchronous events (``b``, ``e``) on their track. A call whose
-    entry was not seen has no end either.
+    Calls nest (``B``, ``E``); generators, which do not, are asynchronous events (``b``, ``e``) on their track. A call
+    whose entry was not seen has no end either.
     """
     pid = os.getpid() if pid is None else pid
     tracks: dict[Who, int] = {}

@@ -1,10 +1,11 @@
 """What a trace looks like: the layouts of the kernel's ftrace, for people who know them and for tools that read them.
 
-Tracer ``function`` prints a line for each entry, ``function_graph`` the calls as a tree with the time that each took. The
-layouts are those of ``kernel/trace/trace_output.c`` and ``trace_functions_graph.c``: widths, marks and header. Two columns
-have no like in Python. There is no CPU, as one interpreter runs one function at a time: the ``function`` layout says
-``[000]``, ``function_graph`` has the column switched off (its options ``nofuncgraph-cpu`` and ``funcgraph-proc``). A task of
-the kernel is here a thread, or the greenlet or asyncio task that runs on it: its name and the native id of its thread.
+Tracer ``function`` prints a line for each entry, ``function_graph`` the calls as a tree with the time that each took.
+The layouts are those of ``kernel/trace/trace_output.c`` and ``trace_functions_graph.c``: widths, marks and header. Two
+columns have no like in Python. There is no CPU, as one interpreter runs one function at a time: the ``function`` layout
+says ``[000]``, ``function_graph`` has the column switched off (its options ``nofuncgraph-cpu`` and ``funcgraph-proc``).
+A task of the kernel is here a thread, or the greenlet or asyncio task that runs on it: its name and the native id of
+its thread.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pylivepatch.tracing.tracer import ASIDE, ENTRY, RAISE, RESUMED, RETURN, Record, Traced, Who
+from pylivepatch.tracing.records import ASIDE, ENTRY, RAISE, RESUMED, RETURN, Record, Traced, Who
 
 Names = Mapping[int, tuple[str, int]]
 """Name and native id of each thread, by ident."""
@@ -37,7 +38,7 @@ FUNCTION_HEADER = """\
 
 
 def mark(nanoseconds: int) -> str:
-    """How slow it was, in one character: ``$`` over 1 s, ``@`` 100 ms, ``*`` 10 ms, ``#`` 1 ms, ``!`` 100 µs, ``+`` 10 µs."""
+    """How slow it was: ``$`` over 1 s, ``@`` over 100 ms, ``*`` 10 ms, ``#`` 1 ms, ``!`` 100 µs, ``+`` 10 µs."""
     return next((sign for limit, sign in _MARKS if nanoseconds > limit), " ")
 
 
@@ -66,7 +67,7 @@ class _Stack:
 
 
 class Graph:
-    """Makes lines of tracer ``function_graph`` out of records, as they come. ``depth`` limits the nesting; 0 for none."""
+    """Makes lines of tracer ``function_graph`` out of records. ``depth`` limits the nesting; 0 for no limit."""
 
     def __init__(self, functions: Sequence[Traced], names: Names, *, depth: int = 0) -> None:
         self._functions, self._names, self._depth = functions, names, depth
@@ -76,7 +77,7 @@ class Graph:
         self._last: Who | None = None
 
     def lines(self, records: Iterable[Record]) -> Iterator[str]:
-        """Feed records in their order; gives the lines that are complete. A call is shown when what follows is known."""
+        """Feed records in order; gives the lines that are complete: a call is shown when what follows is known."""
         for record in records:
             stack = self._stacks.setdefault(record.who, _Stack(record.who))
             if record.kind in (ASIDE, RESUMED):

@@ -1,9 +1,9 @@
 """The tracer: a ring buffer, and the hooks that fill it.
 
-A hook must be quick, run no Python code, and be right when threads change hands in its midst. So it is one ``next()`` of
-a chain of C iterators: ``zip`` draws a sequence number, the time and who runs, and ``deque.append`` puts them into the
-buffer, which drops its oldest record when it is full (ftrace's *overwrite* mode). What was dropped shows as a gap in the
-sequence numbers, and is counted.
+A hook must be quick, run no Python code, and be right when threads change hands in its midst. So it is one ``next()``
+of a chain of C iterators: ``zip`` draws who runs, a sequence number and the time, ``deque.append`` puts them into the
+buffer, which drops its oldest record when it is full (ftrace's *overwrite* mode). What was dropped shows as a gap in
+the sequence numbers, and is counted.
 
 Who runs is the thread. Where asyncio or greenlet are loaded when the tracing begins, a Python function adds the task or
 the greenlet, which costs more (``python -m tests.benchmarks.tracing``).
@@ -22,43 +22,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 from pylivepatch import journal
 from pylivepatch.errors import NothingToTrace
-from pylivepatch.tracing import attach
+from pylivepatch.tracing import attach, text
 from pylivepatch.tracing.functions import find, name_of
+from pylivepatch.tracing.records import ASIDE, KINDS, RESUMED, Record, Traced, Who
 from pylivepatch.transition.inside import current_task
-
-ENTRY, RETURN, RAISE, ASIDE, RESUMED = range(5)
-KINDS = ("entry", "return", "raise", "aside", "resumed")
-
-Who = tuple[int, str, str]
-"""The thread's ident, and kind and name of the task or greenlet that runs on it; empty for neither."""
 
 _SUSPENDS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _PATIENCE = 5.0  # seconds that the start of a tracing waits for a transition that is under way
-
-
-class Record(NamedTuple):
-    """One thing that a tracer saw. ``time`` in nanoseconds, of :func:`time.perf_counter_ns`.
-
-    ``kind`` is one of :data:`KINDS`; ``function`` an index into :attr:`Tracer.functions`. ``aside`` and ``resumed`` say
-    that a function was not traced between the two, as a patch's transition was under way.
-    """
-
-    sequence: int
-    time: int
-    who: Who
-    kind: int
-    function: int
-
-
-class Traced(NamedTuple):
-    """A function as a trace names it. One that ``suspends`` (a generator) does not nest with those that call it."""
-
-    name: str
-    suspends: bool
 
 
 class Tracer:
@@ -71,6 +45,7 @@ class Tracer:
         self.functions: list[Traced] = []
         self.refused: dict[str, str] = {}
         self.lost = 0  # records that were dropped unread
+        self.names: dict[int, tuple[str, int]] = {}  # of threads by their ident: name, native id
         self._buffer: deque[tuple[Any, ...]] = deque(maxlen=size)
         self._sequence = itertools.count()
         self._read = 0  # the sequence number that is to come next
@@ -94,13 +69,15 @@ class Tracer:
         """Trace no more. The functions have their own code again; what was recorded can still be read."""
         attach.detach(self)
         self._switch.clear()
+        self.names |= _thread_names()
 
     def read(self, most: int | None = None) -> list[Record]:
         """Take the oldest records out of the buffer, at most so many; and count those that were dropped."""
+        self.names |= _thread_names()
         taken: list[Record] = []
         while most is None or len(taken) < most:
             try:
-                _, sequence, at, who, what = self._buffer.popleft()
+                who, _, sequence, at, what = self._buffer.popleft()
             except IndexError:
                 break
             self.lost += max(0, sequence - self._read)
@@ -108,6 +85,13 @@ class Tracer:
             function, kind = divmod(what, len(KINDS))
             taken.append(Record(sequence, at, who if type(who) is tuple else (who, "", ""), kind, function))
         return taken
+
+    def text(self, tracer: str = "function_graph", *, depth: int = 0) -> str:
+        """Take all records out, in ftrace's layout ``function_graph`` or ``function``. ``depth`` limits the
+        nesting that is shown; 0 for no limit.
+        """
+        records = self.read()
+        return text.text(tracer, self.functions, self.names, records, depth=depth, lost=self.lost)
 
     # --- what :mod:`pylivepatch.tracing.attach` calls ---
 
@@ -133,10 +117,10 @@ class Tracer:
         """A C callable that puts one record into the buffer, and does nothing once the switch is off."""
         nothing: itertools.repeat[tuple[()]] = itertools.repeat(())
         record = zip(
+            itertools.starmap(self._who, nothing),  # first: from here to the append no other thread comes between
             iter(self._switch.__len__, 0),
             self._sequence,
             itertools.starmap(time.perf_counter_ns, nothing),
-            itertools.starmap(self._who, nothing),
             itertools.repeat(index * len(KINDS) + kind),
             strict=False,
         )
@@ -166,12 +150,12 @@ def chosen(patterns: Iterable[str], notrace: Iterable[str] = ()) -> list[Functio
         raise NothingToTrace(
             "no function of an imported module matches",
             where=", ".join(patterns),
-            advice="a pattern is matched with module.qualname, such as 'myservice.orders.*'; the module must be imported",
+            advice="patterns match module.qualname, such as 'myservice.orders.*'; the module must be imported already",
         )
     return functions
 
 
-def thread_names() -> dict[int, tuple[str, int]]:
+def _thread_names() -> dict[int, tuple[str, int]]:
     """Name and native id of each thread that ``threading`` knows, by ident."""
     return {t.ident: (t.name, t.native_id or 0) for t in threading.enumerate() if t.ident is not None}
 
@@ -188,5 +172,5 @@ def _who_of_tasks() -> Who | int:
     if greenlet is not None:
         current = greenlet.getcurrent()
         if current.parent is not None:
-            return (get_ident(), "greenlet", str(getattr(current, "name", "") or hex(id(current))))
+            return (get_ident(), "greenlet", f"g-{id(current) >> 4 & 0xFFFFF:05x}")
     return get_ident()

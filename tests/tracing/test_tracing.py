@@ -1,0 +1,216 @@
+"""Tracing: what it sees, that nothing is left of it, and that it and patches do not get into each other's way."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import pylivepatch
+from pylivepatch import Patch
+from pylivepatch.errors import NothingToTrace
+from pylivepatch.tracing import find
+from pylivepatch.tracing.attach import own_code
+from pylivepatch.tracing.records import ASIDE, ENTRY, RAISE, RESUMED, RETURN
+
+
+def short(tracer: pylivepatch.Tracer) -> list[tuple[int, str]]:
+    return [(record.kind, tracer.functions[record.function].name.rpartition(".")[2]) for record in tracer.read()]
+
+
+def test_patterns_choose_functions_and_methods_of_any_kind(traced: Any) -> None:
+    name = traced.__name__
+    assert [f.__qualname__ for f in find([f"{name}.Thing.*"])] == ["Thing.method", "Thing.static", "Thing.value"]
+    assert find([f"{name}.leaf"]) == [traced.leaf]
+    assert traced.leaf not in find([f"{name}.*"], notrace=["*.leaf"])
+
+
+def test_nothing_that_matches_is_an_error() -> None:
+    with pytest.raises(NothingToTrace, match="no_such_module"), pylivepatch.trace("no_such_module.*"):
+        pass
+
+
+def test_afterwards_every_function_has_its_own_code_and_no_reference_more(traced: Any) -> None:
+    functions = find([f"{traced.__name__}.*"])
+    codes = [f.__code__ for f in functions]
+    before = [sys.getrefcount(code) for code in codes]
+    for _ in range(3):
+        with pylivepatch.trace(f"{traced.__name__}.*") as tracer:
+            traced.outer()
+            assert all(f.__code__ is not code for f, code in zip(functions, codes, strict=True))
+            assert [own_code(f) for f in functions] == codes
+    del tracer
+    assert all(f.__code__ is code for f, code in zip(functions, codes, strict=True))
+    assert [sys.getrefcount(code) for code in codes] == before
+
+
+def test_two_tracers_see_the_same_function_each_for_its_own_time(traced: Any) -> None:
+    name = traced.__name__
+    with pylivepatch.trace(f"{name}.leaf") as long:
+        traced.leaf()
+        with pylivepatch.trace(f"{name}.*") as brief:
+            traced.leaf()
+        traced.leaf()
+    traced.leaf()
+    assert len(long.read()) == 6
+    assert len(brief.read()) == 2
+
+
+def test_a_function_that_is_being_executed_when_the_tracing_ends_tells_nobody(traced: Any) -> None:
+    with pylivepatch.trace(f"{traced.__name__}.*") as tracer:
+        running = traced.numbers()
+        next(running)
+    assert short(tracer) == [(ENTRY, "numbers")]
+    assert list(running) == [2]
+    assert short(tracer) == []
+
+
+def test_close_and_throw_are_exits(traced: Any) -> None:
+    with pylivepatch.trace(f"{traced.__name__}.numbers") as tracer:
+        one, other = traced.numbers(), traced.numbers()
+        next(one), next(other)
+        one.close()
+        with pytest.raises(KeyError):
+            other.throw(KeyError)
+        list(traced.numbers())
+    kinds = [kind for kind, _ in short(tracer)]
+    assert kinds == [ENTRY, ENTRY, RAISE, RAISE, ENTRY, RETURN]
+
+
+def test_a_traced_function_is_patched_and_traced_again(traced: Any, each_path: str) -> None:
+    def leaf() -> str:
+        return "new"
+
+    with pylivepatch.trace(f"{traced.__name__}.leaf") as tracer:
+        traced.leaf()
+        applied = pylivepatch.load(Patch("fix").replace(traced.leaf, leaf))
+        assert traced.leaf() == "new"
+        assert applied.overridden == ()
+        applied.unload()
+        assert traced.leaf() is None
+    assert [kind for kind, _ in short(tracer)] == [
+        ENTRY, RETURN, ASIDE, RESUMED, ENTRY, RETURN, ASIDE, RESUMED, ENTRY, RETURN,
+    ]  # fmt: skip
+
+
+def test_a_patched_function_is_traced_and_can_be_unloaded_meanwhile(traced: Any, each_path: str) -> None:
+    original = traced.leaf.__code__
+    applied = pylivepatch.load(Patch("fix").replace(traced.leaf, lambda: "new"))
+    with pylivepatch.trace(f"{traced.__name__}.leaf") as tracer:
+        assert traced.leaf() == "new"
+        assert applied.overridden == ()
+        applied.unload()
+        assert traced.leaf() is None
+    assert traced.leaf.__code__ is original
+    assert [kind for kind, _ in short(tracer)] == [ENTRY, RETURN, ASIDE, RESUMED, ENTRY, RETURN]
+
+
+def test_who_executes_traced_code_holds_the_transition(traced: Any, each_path: str) -> None:
+    """A traced body is an old body: after the tracing, too."""
+
+    def numbers() -> Any:
+        yield "new"
+
+    patch = Patch("fix").replace(traced.numbers, numbers)
+    with pylivepatch.trace(f"{traced.__name__}.numbers"):
+        running = traced.numbers()
+        next(running)
+        with pytest.raises(pylivepatch.TransitionTimeout):
+            pylivepatch.load(patch, timeout=0.1)
+    with pytest.raises(pylivepatch.TransitionTimeout) as caught:
+        pylivepatch.load(patch, timeout=0.1)
+    assert [holder.kind for holder in caught.value.holders] != []
+    del caught
+    running.close()
+    del running
+    pylivepatch.load(patch, timeout=10)
+    assert list(traced.numbers()) == ["new"]
+
+
+def test_a_refused_patch_leaves_the_function_traced(traced: Any) -> None:
+    with pylivepatch.trace(f"{traced.__name__}.leaf") as tracer:
+        with pytest.raises(pylivepatch.PrepareError):
+            pylivepatch.load(Patch("fix").replace(traced.leaf, print))
+        traced.leaf()
+    assert [kind for kind, _ in short(tracer)][-2:] == [ENTRY, RETURN]
+
+
+def test_tracing_does_not_begin_in_the_midst_of_a_transition(traced: Any, hold: Any, monkeypatch: Any) -> None:
+    from pylivepatch.errors import TargetBusy
+    from pylivepatch.tracing import tracer
+
+    monkeypatch.setattr(tracer, "_PATIENCE", 0.05)
+    hold(Patch("fix").replace(traced.leaf, lambda: "new"))
+    with pytest.raises(TargetBusy), pylivepatch.trace(f"{traced.__name__}.leaf"):
+        pass
+
+
+def test_a_forked_child_is_not_traced(traced: Any) -> None:
+    original = traced.leaf.__code__
+    with pylivepatch.trace(f"{traced.__name__}.leaf") as tracer:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if traced.leaf.__code__ is original and traced.leaf() is None else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        traced.leaf()
+    assert len(tracer.read()) == 2
+
+
+def test_a_traceback_from_a_traced_function_shows_its_lines(traced: Any) -> None:
+    with pylivepatch.trace(f"{traced.__name__}.bad"), pytest.raises(ValueError, match=r"^$") as caught:
+        traced.bad()
+    assert caught.traceback[-1].lineno + 1 == traced.bad.__code__.co_firstlineno
+    assert len(caught.traceback) == 2
+
+
+@pytest.mark.parametrize("cycles", [3, pytest.param(40, marks=pytest.mark.slow)])
+def test_the_rules_hold_where_functions_are_traced_and_patched_at_once(
+    traced: Any, sources: Any, cycles: int, frequent_switches: None, counted: None
+) -> None:
+    """A storm: callers, a patch that goes in and out, and a tracer that comes and goes. No record is lost uncounted."""
+    source = "def helper(): return 'one'\ndef outer():\n    own = 'one'\n    return own, helper(), own\n"
+    module = sources.load(source)
+    patch = sources.patch(module, source.replace("one", "two"))
+    originals = {f: f.__code__ for f in (module.helper, module.outer)}
+    mixed: list[Any] = []
+    calls, stop = [0], threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            answer = module.outer()
+            calls[0] += 1
+            if calls[0] % 50 == 0:
+                time.sleep(0.0005)  # else the loader waits for four threads each time it gives way
+            if len(set(answer)) != 1:
+                mixed.append(answer)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    seen = lost = 0
+    try:
+        for _ in range(cycles):
+            with pylivepatch.trace(f"{module.__name__}.*", size=2000) as tracer:
+                applied = pylivepatch.load(patch, timeout=20)
+            first = tracer.read()
+            with pylivepatch.trace(f"{module.__name__}.*", size=100) as second:
+                applied.unload(timeout=20)
+            for one, records in ((tracer, first), (second, second.read())):
+                seen += len(records)
+                lost += one.lost
+                numbers = [record.sequence for record in records]
+                assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+                assert one.lost == numbers[0]
+                assert one.read() == []
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+    assert mixed == []
+    assert calls[0] > cycles
+    assert seen > 0
+    assert {f: f.__code__ for f in originals} == originals
