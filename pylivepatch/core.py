@@ -130,6 +130,7 @@ def load(
     name, description = (code or patch).name, (code or patch).description  # type: ignore[union-attr]
 
     def work(undertaking: Undertaking) -> Applied:
+        undertaking.ending.append(tracing.set_aside(_modules_of(code, replacements, stack if replace else ())))
         there = next((applied for applied in patches() if applied.name == name), None)
         if there is not None:
             return _go_on(undertaking, there, made_from, way)
@@ -145,7 +146,6 @@ def load(
             applied._companions = (callbacks or Callbacks(), states)
             check_compatible(PatchStates(name, states), _runner.applied, replace=replace)
         undertaking.ending.append(partial(_forget_arrivals, applied))
-        undertaking.ending.append(tracing.set_aside(_modules_of(code, replacements, applied._replaced)))
         if code is not None:  # before looking which are there: none may slip through in between
             arrivals.expect([module.name for module in code.modules], applied, partial(arrived, applied))
         _load(undertaking, applied, code, replacements, way, deadline)
