@@ -43,13 +43,15 @@ from pylivepatch.patch import (
     NewFields,
     NewFunction,
     NewImport,
+    NewModule,
     Patch,
     ValueChange,
 )
 from pylivepatch.patchfile import unmet
-from pylivepatch.symbols import Symbols, imported_names, source_of
+from pylivepatch.symbols import Symbols, aside_tree, imported_names, new_modules_in, source_of
+from pylivepatch.wholly import CompiledNew, WholeCode, looks_itself_up
 
-_HEADER = b"pylivepatch compiled 2\n"
+_HEADER = b"pylivepatch compiled 3\n"
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "__annotate__")
 
 
@@ -125,9 +127,11 @@ class CompiledPatch:
     modules: tuple[CompiledModule, ...]
     groups: tuple[groups.Group, ...] = ()
     hooks: HooksCode | None = None
+    new_modules: tuple[CompiledNew, ...] = ()
+    prepared: WeakValueDictionary[str, Any] = field(default_factory=WeakValueDictionary, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        shared: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        shared = self.prepared
         object.__setattr__(self, "modules", tuple(replace(module, prepared=shared) for module in self.modules))
 
     def to_bytes(self) -> bytes:
@@ -135,7 +139,8 @@ class CompiledPatch:
         head |= {"magic": self.magic.hex(), "optimize": str(self.optimize)}
         head |= {"groups": groups.to_json(self.groups)}
         body = [(m.name, m.filename, m.source, [tuple(item) for item in m.items], m.is_same) for m in self.modules]
-        return _HEADER + json.dumps(head).encode() + b"\n" + marshal.dumps((body, self.hooks and tuple(self.hooks)))
+        whole: Any = body, self.hooks and tuple(self.hooks), [new.packed() for new in self.new_modules]
+        return _HEADER + json.dumps(head).encode() + b"\n" + marshal.dumps(whole)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CompiledPatch:
@@ -147,14 +152,15 @@ class CompiledPatch:
             head = json.loads(line)
             magic, optimize = bytes.fromhex(head["magic"]), int(head["optimize"])
             check_python(magic, optimize)
-            parts, hooks = marshal.loads(body)
+            parts, hooks, new = marshal.loads(body)
             modules = tuple(
                 CompiledModule(name, filename, source, tuple(Item(*item) for item in items), is_same)
                 for name, filename, source, items, is_same in parts
             )
             apart = groups.from_json(head.get("groups", ()))
             named = str(head["name"]), str(head["description"])
-            return cls(*named, magic, optimize, modules, apart, hooks and HooksCode(*hooks))
+            whole = tuple(map(CompiledNew.unpacked, new))
+            return cls(*named, magic, optimize, modules, apart, hooks and HooksCode(*hooks), whole)
         except (ValueError, TypeError, KeyError, EOFError) as error:
             raise CompileError(
                 f"this is not a compiled patch: {error}", advice="send what `pylivepatch load` makes of a patch file"
@@ -210,10 +216,12 @@ def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch
         for module, change in patch.changes()
         if not isinstance(change, FunctionChange)
     }
-    modules = tuple(_compile_module(patch.name, module, level, brought) for module in patch.modules)
+    new = {module.name for module in patch.new_modules}
+    modules = tuple(_compile_module(patch.name, module, level, brought, new) for module in patch.modules)
+    whole = tuple(_compile_new(patch.name, module, level, brought, new) for module in patch.new_modules)
     magic = importlib.util.MAGIC_NUMBER
     hooks = _compile_hooks(patch.name, patch.hooks, level) if patch.hooks is not None else None
-    return CompiledPatch(patch.name, patch.description, magic, level, modules, groups.of_patch(patch), hooks)
+    return CompiledPatch(patch.name, patch.description, magic, level, modules, groups.of_patch(patch), hooks, whole)
 
 
 def _compile_hooks(patch: str, hooks: HooksFile, optimize: int) -> HooksCode:
@@ -274,8 +282,29 @@ def main() -> None:
 # --- one module ---------------------------------------------------------------------------------------------
 
 
+def _compile_new(
+    patch: str, module: NewModule, optimize: int, brought: Collection[tuple[str, str]], new: Collection[str]
+) -> CompiledNew:
+    filename = f"<livepatch {patch}>/{module.path}"
+    tree = ast.parse(module.new_source)
+    own = Symbols(module.name, imported_names(module), brought)
+    versions = []
+    for root in (tree, aside_tree(ast.parse(module.new_source), own, module, new)):
+        code = _compile(root, filename, optimize)
+        templates = [
+            (path, checked_trampoline(code_at(code, path), []).to_bytes()) for path in _functions_of_body(code)
+        ]
+        versions.append(WholeCode(marshal.dumps(code), tuple(templates)))
+    packed = zlib.compress(module.new_source.encode())
+    return CompiledNew(module.name, filename, packed, module.is_package, looks_itself_up(tree), *versions)
+
+
 def _compile_module(
-    patch: str, module: ModulePatch, optimize: int, brought: Collection[tuple[str, str]] = ()
+    patch: str,
+    module: ModulePatch,
+    optimize: int,
+    brought: Collection[tuple[str, str]] = (),
+    new_modules: Collection[str] = (),
 ) -> CompiledModule:
     filename = f"<livepatch {patch}>/{module.path}"
     old = _compile(module.old_source, module.path, optimize)
@@ -308,7 +337,13 @@ def _compile_module(
         elif isinstance(change, NewImport):
             statement = _statement(change.statement, filename, change.line, optimize)
             origin = _origin(change.statement, module)
-            payload = change.name, statement, origin if origin in brought else None, _bound_before(change.name, module)
+            whole = None
+            if new_modules_in(change.statement, module, new_modules):
+                whole = _compile(
+                    aside_tree(ast.parse(change.statement), symbols, module, new_modules), filename, optimize
+                )
+            brings = origin if origin in brought else None
+            payload = change.name, statement, brings, _bound_before(change.name, module), whole
             items.append(Item("import", change.target, marshal.dumps(payload)))
         elif isinstance(change, NewClass):
             items.append(Item("class", change.target, dump_class(module, new, change.new, filename)))
@@ -444,7 +479,7 @@ def _parsed(source: str) -> ast.Module:
     return ast.parse(source)
 
 
-def _compile(source: str, filename: str, optimize: int) -> CodeType:
+def _compile(source: str | ast.Module, filename: str, optimize: int) -> CodeType:
     import warnings
 
     try:

@@ -23,6 +23,7 @@ from pylivepatch import arrivals, cumulative, journal, patchfile
 from pylivepatch import incremental as group_by_group
 from pylivepatch.activeness.functions import unwrap
 from pylivepatch.below import Below
+from pylivepatch.brought import leave, prepare_new
 from pylivepatch.callbacks import CallbackRunner, Callbacks, Outcome
 from pylivepatch.coming import arrived
 from pylivepatch.compiled import CompiledModule, CompiledPatch, check_python, compile_patch, compile_with
@@ -186,6 +187,7 @@ def _modules_of_parts(parts: Iterable[Part]) -> set[str]:
 
 
 def _forget_arrivals(applied: Applied) -> None:
+    leave()
     arrivals.forget(applied, but=applied._waiting if applied in stack else ())
     applied._restart = False
     applied._arrived.clear()
@@ -273,10 +275,22 @@ def _prepare(
 ) -> tuple[list[Part], dict[str, CompiledModule]]:
     """The parts for the modules that are there, and the modules that are not. Every target is verified first."""
     there = _verify(code, below)
+    new = _new_modules(code, below)
     parts = [prepare_module(module, one, below=below) for module, live in there for one in live]
     parts += [prepare_replacement(replacement, below) for replacement in replacements]
+    parts += new
     check_each_once(parts)
     return parts, {module.name: module for module, live in there if not live}
+
+
+def _new_modules(code: CompiledPatch | None, below: Below) -> list[Part]:
+    """The parts of the modules that only the new version has. The others can get them from ``code.prepared``."""
+    parts = [prepare_new(one, below) for one in (code.new_modules if code else ())]
+    for part in parts:
+        assert code is not None
+        part.prepared = code.prepared
+        part.prepared[part.name] = part
+    return parts
 
 
 def _verify(code: CompiledPatch | None, below: Below) -> list[tuple[CompiledModule, list[ModuleType]]]:

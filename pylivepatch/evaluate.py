@@ -53,13 +53,17 @@ def evaluate(
     """
     space = {**vars(module), **(seen or {}), **scratch}  # one dict: a comprehension sees the global names only
     for name, is_new, home, symbol in asked_for(code):
-        space[name] = _value_of(home, symbol, is_new, prepared)
+        space[name] = value_of(home, symbol, is_new, prepared)
     value = eval(code, space)
     containers = {key: pair for part in prepared.values() for key, pair in part.made.containers.items()}
     return _with_live(value, containers) if containers and id(value) not in containers else value
 
 
-def _value_of(home: str, symbol: str, is_new: bool, prepared: Mapping[str, HasMade]) -> Any:
+def value_of(home: str, symbol: str, is_new: bool, prepared: Mapping[str, HasMade]) -> Any:
+    """What the patch has made of another module's (or class's) ``symbol``, or what that was before.
+
+    Raises :class:`PrepareError` where it is not prepared.
+    """
     part = prepared.get(home)
     value: Any = MISSING
     if part is not None and symbol in part.made.values:

@@ -166,6 +166,19 @@ class ModulePatch:
 
 
 @dataclass(frozen=True, slots=True)
+class NewModule:
+    """A module that only the new version has: it can be imported from the switch on."""
+
+    name: str
+    path: str
+    new_source: str
+
+    @property
+    def is_package(self) -> bool:
+        return self.path.rpartition("/")[2] == "__init__.py"
+
+
+@dataclass(frozen=True, slots=True)
 class HooksFile:
     """The author's part: the text of a Python file, ``name`` without folders (see ``pylivepatch.hooks``)."""
 
@@ -214,6 +227,7 @@ class Patch:
     states: tuple[Any, ...] = ()
     hooks: HooksFile | None = None
     told: tuple[Told, ...] = ()
+    new_modules: tuple[NewModule, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "._-+" for c in self.name):

@@ -37,6 +37,7 @@ from pylivepatch.patch import (
     NewFields,
     NewFunction,
     NewImport,
+    NewModule,
     Patch,
     Told,
     ValueChange,
@@ -158,6 +159,8 @@ def dump(patch: Patch) -> bytes:
         "built_by": f"pylivepatch {_version()}",
         "modules": modules,
     }
+    if patch.new_modules:
+        manifest["new_modules"] = [_new_module_out(module, entries) for module in patch.new_modules]
     if patch.told:
         manifest["told"] = [dataclasses.asdict(told) for told in patch.told]
     try:
@@ -333,16 +336,64 @@ def _patch_in(manifest: Any, entries: dict[str, bytes], bad: Any) -> Patch:
     hooks = _hooks_in(top.take("hooks", dict), entries, bad) if "hooks" in manifest else None
     said = top.items("told") if "told" in manifest else []
     told = tuple(_told_in(raw, f"told[{number}]", bad) for number, raw in enumerate(said))
+    brought = top.items("new_modules") if "new_modules" in manifest else []
+    new = tuple(_new_module_in(raw, f"new_modules[{number}]", entries, bad) for number, raw in enumerate(brought))
     top.done()
-    names = [module.name for module in modules]
+    names = [*(module.name for module in modules), *(module.name for module in new)]
     for repeated in (one for one in names if names.count(one) > 1):
         raise bad(f"manifest.json: the module {repeated} is there twice")
     if entries:
         raise bad(f"the entry {min(entries)!r} belongs to no module of the manifest")
     try:
-        return Patch(name, description, tuple(modules), requires_python=requires, hooks=hooks, told=told)
+        return Patch(
+            name, description, tuple(modules), requires_python=requires, hooks=hooks, told=told, new_modules=new
+        )
     except ValueError as problem:
         raise bad(f"manifest.json: {problem}") from problem
+
+
+def _new_module_out(module: NewModule, entries: dict[str, bytes]) -> dict[str, str]:
+    name = f"new/{module.path}"
+    if name in entries or not _safe_path(name):
+        raise PatchFileError(
+            f"the path of module {module.name} cannot be used in a file",
+            where=module.path,
+            advice="give each module a relative path of its own, with `/` between folders",
+        )
+    try:
+        entries[name] = module.new_source.encode()
+    except UnicodeEncodeError as problem:
+        raise PatchFileError(
+            f"the source of {module.name} is no text that UTF-8 can hold",
+            where=module.path,
+            advice="write lone surrogates as escapes in the source",
+        ) from problem
+    return {"name": module.name, "path": module.path, "new_sha256": hashlib.sha256(entries[name]).hexdigest()}
+
+
+def _new_module_in(raw: Any, title: str, entries: dict[str, bytes], bad: Any) -> NewModule:
+    fields = _Fields(raw, title, bad)
+    name, path = fields.text("name"), fields.text("path")
+    if not _MODULE.fullmatch(name):
+        raise bad(f"{title}.name: {name!r} is no import name")
+    source = _source_in(fields, title, "new", path, entries, bad)
+    fields.done()
+    return NewModule(name, path, source)
+
+
+def _source_in(fields: _Fields, title: str, side: str, path: str, entries: dict[str, bytes], bad: Any) -> str:
+    digest = fields.text(f"{side}_sha256")
+    if not _HASH.fullmatch(digest):
+        raise bad(f"{title}.{side}_sha256 is no SHA-256")
+    content = entries.pop(f"{side}/{path}", None)
+    if content is None:
+        raise bad(f"{title}: the file has no entry {side}/{path}")
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise bad(f"the source {side}/{path} is not the one that the manifest names: its hash differs")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as problem:
+        raise bad(f"the source {side}/{path} is not UTF-8") from problem
 
 
 def _hooks_in(raw: Any, entries: dict[str, bytes], bad: Any) -> HooksFile:
@@ -376,20 +427,7 @@ def _module_in(raw: Any, title: str, entries: dict[str, bytes], bad: Any) -> Mod
     name, path = fields.text("name"), fields.text("path")
     if not _MODULE.fullmatch(name):
         raise bad(f"{title}.name: {name!r} is no import name")
-    sources = []
-    for side in ("old", "new"):
-        digest = fields.text(f"{side}_sha256")
-        if not _HASH.fullmatch(digest):
-            raise bad(f"{title}.{side}_sha256 is no SHA-256")
-        content = entries.pop(f"{side}/{path}", None)
-        if content is None:
-            raise bad(f"{title}: the file has no entry {side}/{path}")
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise bad(f"the source {side}/{path} is not the one that the manifest names: its hash differs")
-        try:
-            sources.append(content.decode())
-        except UnicodeDecodeError as problem:
-            raise bad(f"the source {side}/{path} is not UTF-8") from problem
+    sources = [_source_in(fields, title, side, path, entries, bad) for side in ("old", "new")]
     changes = tuple(
         _change_in(change, f"{title}.changes[{number}]", bad)
         for number, change in enumerate(fields.items("changes"))

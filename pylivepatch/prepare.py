@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -53,6 +54,7 @@ from pylivepatch.ftrace.trampoline import Path, Template
 from pylivepatch.groups import unit_name
 from pylivepatch.locate import REBUILD, around, locate, mangled, static_lookup
 from pylivepatch.patch import Replacement
+from pylivepatch.symbols import ASIDE
 from pylivepatch.transition.swap import MISSING, Attribute, Guard, Switch, alike
 from pylivepatch.transition.twins import relate
 
@@ -82,6 +84,7 @@ class Part:
     below: Below = NOTHING
     prepared: MutableMapping[str, Any] = field(default_factory=dict)  # the parts of the same patch, by module
     made: Made = field(default_factory=Made)
+    brought: Any = None  # the new module that this is the part of (see ``brought``)
 
 
 def live_modules(name: str) -> list[ModuleType]:
@@ -349,9 +352,11 @@ def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
 
 
 def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
-    name, statement, origin, before = marshal.loads(item.payload)
+    name, statement, origin, before, whole = marshal.loads(item.payload)
     live = part.below.value(vars(module), name, vars(module).get(name, MISSING))
-    if origin is not None and not part.arriving:
+    if whole is not None and not part.arriving:
+        exec(whole, {**vars(module), ASIDE: partial(new_module, part.prepared)}, scratch)
+    elif origin is not None and not part.arriving:
         scratch[name] = _brought(part, origin[0], origin[1], where)
     else:  # where the module arrives, the patch is applied, and the name is there
         exec(statement, vars(module), scratch)
@@ -376,6 +381,15 @@ def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, 
 def _made_there(part: Part, origin: tuple[str, str]) -> dict[str, tuple[Any, Any]]:
     sibling = part.prepared.get(origin[0])
     return sibling.made.values if sibling is not None else {}
+
+
+def new_module(prepared: Mapping[str, Any], name: str) -> ModuleType:
+    """The module ``name`` that the same patch brings, executed aside if it was not yet. Raises what it raises."""
+    brought = getattr(prepared.get(name), "brought", None)
+    if brought is None:
+        raise PrepareError(f"the patch does not bring the module {name}", where=name, advice=REBUILD)
+    module: ModuleType = brought.get(prepared)
+    return module
 
 
 def _imported(origin: tuple[str, str] | None) -> Any:

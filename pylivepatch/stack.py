@@ -13,7 +13,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from pylivepatch import arrivals, journal
+from pylivepatch import arrivals, brought, journal
 from pylivepatch.callbacks import Outcome
 from pylivepatch.compiled import CompiledModule
 from pylivepatch.groups import Group, Key
@@ -149,6 +149,7 @@ def put_on(entry: Entry) -> None:
 def take_off(entry: Entry) -> None:
     """It is applied no longer. May be repeated."""
     arrivals.forget(entry)
+    brought.leave(entry._parts)
     entry._waiting.clear()
     entry._missing, entry._portions, entry._whole = [], [], []
     if entry in stack:

@@ -13,7 +13,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType
 
-from pylivepatch.patch import ModulePatch
+from pylivepatch.patch import ModulePatch, NewModule
+
+ASIDE = "<patch module>"
+"""In a new module that is executed aside: the name of a function that gives another new module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def asked_for(code: CodeType) -> Iterator[tuple[str, bool, str, str]]:
             yield from asked_for(const)
 
 
-def imported_names(module: ModulePatch) -> dict[str, str]:
+def imported_names(module: ModulePatch | NewModule) -> dict[str, str]:
     """Name → what it stands for, of every import statement of the new source that is in no function or class."""
     found: dict[str, str] = {}
     stack: list[ast.AST] = [ast.parse(module.new_source)]
@@ -97,10 +100,105 @@ def imported_names(module: ModulePatch) -> dict[str, str]:
     return found
 
 
-def source_of(node: ast.ImportFrom, module: ModulePatch) -> str:
+def source_of(node: ast.ImportFrom, module: ModulePatch | NewModule) -> str:
     """The module that a ``from`` import names, relative ones resolved."""
     if not node.level:
         return node.module or ""
     package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
     base = package.split(".")[: len(package.split(".")) - node.level + 1]
     return ".".join([*base, *([node.module] if node.module else [])])
+
+
+def aside_tree(
+    tree: ast.Module, symbols: Symbols, module: ModulePatch | NewModule, new: Collection[str]
+) -> ast.Module:
+    """``tree``, changed so that what runs while the module is imported gets the modules ``new``, and what the patch
+    changes elsewhere, from the patch. The bodies of its functions stay as they are.
+    """
+    outside = list(_outside_functions(tree))
+    stored = {node.id for node in outside if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    result = _Aside(symbols, stored, module, new).visit(tree)
+    assert isinstance(result, ast.Module)
+    return ast.fix_missing_locations(result)
+
+
+def _outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            stack.extend(ast.iter_child_nodes(node))
+
+
+class _Aside(_Replacer):
+    def __init__(
+        self, symbols: Symbols, stored: set[str], module: ModulePatch | NewModule, new: Collection[str]
+    ) -> None:
+        super().__init__(symbols, stored, "new")
+        self._module, self._new = module, new
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        node.decorator_list = [self.visit(one) for one in node.decorator_list]
+        node.args = self.visit(node.args)
+        node.returns = self.visit(node.returns) if node.returns else None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        node.args = self.visit(node.args)
+        return node
+
+    def visit_Import(self, node: ast.Import) -> list[ast.stmt]:
+        found: list[ast.stmt] = []
+        for alias in node.names:
+            top = alias.name.partition(".")[0]
+            if alias.name not in self._new:
+                found.append(ast.Import([alias]))
+            elif alias.asname or alias.name == top:
+                found.append(_assign(alias.asname or top, self._get(alias.name)))
+            else:
+                found.append(ast.Expr(self._get(alias.name)))
+                found.append(_assign(top, self._get(top)) if top in self._new else ast.Import([ast.alias(top)]))
+        return [ast.copy_location(one, node) for one in found]
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> list[ast.stmt]:
+        home = source_of(node, self._module)
+        found: list[ast.stmt] = []
+        for alias in node.names:
+            bound = alias.asname or alias.name
+            if f"{home}.{alias.name}" in self._new:
+                found.append(_assign(bound, self._get(f"{home}.{alias.name}")))
+            elif home in self._new:
+                found.append(_assign(bound, ast.Attribute(self._get(home), alias.name, ast.Load())))
+            elif (home, alias.name) in self._symbols.brought:
+                found.append(_assign(bound, ast.Name(f"<new {home}:{alias.name}>", ast.Load())))
+            else:
+                found.append(ast.ImportFrom(node.module, [alias], node.level))
+        return [ast.copy_location(one, node) for one in found]
+
+    @staticmethod
+    def _get(name: str) -> ast.expr:
+        return ast.Call(ast.Name(ASIDE, ast.Load()), [ast.Constant(name)], [])
+
+
+def _assign(name: str, value: ast.expr) -> ast.stmt:
+    return ast.Assign([ast.Name(name, ast.Store())], value)
+
+
+def new_modules_in(statement: str, module: ModulePatch, new: Collection[str]) -> bool:
+    """Whether the import statement gets anything from one of the modules ``new``."""
+    for node in ast.walk(ast.parse(statement)):
+        match node:
+            case ast.Import(names=names) if any(alias.name in new for alias in names):
+                return True
+            case ast.ImportFrom(names=names):
+                home = source_of(node, module)
+                if home in new or any(f"{home}.{alias.name}" in new for alias in names):
+                    return True
+    return False

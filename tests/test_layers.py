@@ -28,14 +28,16 @@ ALLOWED = {
     "callgraph": set(),
     "groups": {"callgraph", "patch"},
     "symbols": {"patch"},
-    "compiled": {"groups", "activeness", "ftrace", "symbols", "patch", "patchfile", "errors"},
+    "wholly": {"ftrace"},
+    "compiled": {"groups", "wholly", "activeness", "ftrace", "symbols", "patch", "patchfile", "errors"},
     "evaluate": {"transition", "commit", "symbols", "errors"},
     "below": {"transition", "activeness", "commit"},
     "classes": {"activeness", "commit", "compiled", "transition", "errors"},
     "locate": {"below", "compiled", "activeness", "errors"},
-    "prepare": {"locate", "groups", "classes", "below", "transition", "compiled", "evaluate", "activeness", "ftrace"}
-    | {"commit"}
-    | {"patch", "errors"},
+    "prepare": {"locate", "groups", "classes", "below", "transition", "compiled", "evaluate", "symbols", "activeness"}
+    | {"ftrace", "commit", "patch", "errors"},
+    "brought": {"prepare", "below", "transition", "compiled", "wholly", "evaluate", "symbols", "activeness"}
+    | {"ftrace", "commit", "errors"},
     "transformers": {"locate", "prepare", "hooks", "callbacks", "transition", "activeness", "errors"},
     "arrivals": set(),
     "journal": {"transition", "errors"},
@@ -44,7 +46,8 @@ ALLOWED = {
     "taints": {"events"},
     "cumulative": {"below", "compiled", "prepare", "transition", "activeness", "errors"},
     "removable": {"tracing", "locate", "prepare", "transition", "activeness", "errors"},
-    "stack": {"groups", "hooks", "arrivals", "journal", "callbacks", "compiled", "prepare", "removable", "taints"},
+    "stack": {"groups", "hooks", "arrivals", "brought", "journal", "callbacks", "compiled", "prepare", "removable"}
+    | {"taints"},
     "switching": {"stack", "cumulative", "below", "journal", "way", "prepare", "transition", "activeness"}
     | {"errors", "events"},
     "portions": {"groups", "stack", "prepare", "transition", "activeness", "patch"},
@@ -54,7 +57,7 @@ ALLOWED = {
     | {"prepare", "errors", "events"},
     "core": {"tracing", "callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
     | {"stack", "switching", "coming", "incremental", "portions", "below", "cumulative", "way", "removable"}
-    | {"hooks", "transformers", "patchfile", "patch", "errors"},
+    | {"hooks", "transformers", "brought", "patchfile", "patch", "errors"},
     "portrait": set(),
     "live": {"portrait", "core", "prepare", "errors"},
     "verification": {"portrait", "hooks", "patch", "errors"},

@@ -208,16 +208,18 @@ def examine_files(
     """Compare two trees that were read (:func:`pylivepatch.build.tree.arrange`). Raises what :func:`examine` raises."""
     requires = requires_python or check_requirement(of_project(new), "pyproject.toml")
     word = read_word(Path(hooks) if hooks is not None else None)
-    modules, findings = compare_trees(old, new, word)
+    modules, brought, findings = compare_trees(old, new, word)
     values = ((one.name, change) for one in modules for change in one.changes if isinstance(change, ValueChange))
     check_transforms(word, {f"{module}:{change.target}" for module, change in values})
     every = (*(heeding(note, word) for note in notes), *findings, *_unused(word))
     refusals = tuple(finding for finding in every if finding.stops)
     changes = tuple(finding for finding in every if not finding.stops)
-    if refusals or not modules:
+    if refusals or not (modules or brought):
         return BuildResult(None, changes, refusals)
     told = tuple(finding.told() for finding in changes)
-    patch = Patch(name, description, modules, requires_python=requires, hooks=word.file, told=told)
+    patch = Patch(
+        name, description, modules, requires_python=requires, hooks=word.file, told=told, new_modules=brought
+    )
     return BuildResult(patch, changes, refusals)
 
 

@@ -79,6 +79,10 @@ FIELDS_CHANGED = _code(
     "PLP218", "applied", "other fields",
     "What dataclasses, attrs or NamedTuple made of a class's fields is made anew, and bound at the switch.",
 )
+MODULE_BROUGHT = _code(
+    "PLP219", "applied", "a new module",
+    "The patch carries the module; it can be imported from the switch on.",
+)
 
 # Seen, told, and not carried, because nothing in a running process depends on them.
 TYPING_ONLY = _code(
@@ -293,8 +297,9 @@ MODULE_CODE = _code(
     "Do the work in a function that runs later.",
 )
 MODULE_NEW = _code(
-    "PLP281", "refused", "a new module",
-    "The process has no file to import the module from.",
+    "PLP281", "refused", "a new module that does more",
+    "What the new module computes when it is imported, or the classes that it makes, would not be those of a fresh "
+    "process.",
     "Put what is needed of it into a module that exists already.",
 )
 MODULE_REMOVED = _code(

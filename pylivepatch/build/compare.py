@@ -12,6 +12,7 @@ from pylivepatch.build.definitions import compare_scope
 from pylivepatch.build.findings import Finding, Report
 from pylivepatch.build.follow import follow_values
 from pylivepatch.build.names import absolute_module
+from pylivepatch.build.newmodules import bring_modules
 from pylivepatch.build.order import order_modules
 from pylivepatch.build.points import with_point
 from pylivepatch.build.same import same_tree
@@ -20,12 +21,12 @@ from pylivepatch.build.tree import File, is_text_only
 from pylivepatch.build.word import Word
 from pylivepatch.build.world import World
 from pylivepatch.errors import SourceError
-from pylivepatch.patch import Change, FunctionChange, ModulePatch, NewClass, NewFields, NewFunction
+from pylivepatch.patch import Change, FunctionChange, ModulePatch, NewClass, NewFields, NewFunction, NewModule
 
 
 def compare_trees(
     old: Mapping[str, File], new: Mapping[str, File], word: Word | None = None
-) -> tuple[tuple[ModulePatch, ...], tuple[Finding, ...]]:
+) -> tuple[tuple[ModulePatch, ...], tuple[NewModule, ...], tuple[Finding, ...]]:
     """Compare two trees file by file, with the author's ``word`` on them. Raises ``SourceError`` for a changed file
     that cannot be read or parsed.
     """
@@ -34,15 +35,15 @@ def compare_trees(
     changed = [
         path for path in old if path in new and old[path].data != new[path].data and _is_module(new[path])
     ]
-    if not changed:
-        return (), tuple(files.findings)
+    if not changed and not any(path not in old and _is_module(file) for path, file in new.items()):
+        return (), (), tuple(files.findings)
     before_all = _sources(old, changed)
     shared = {
         path: before_all[file.module]
         for path, file in new.items()
         if path in old and old[path].data == file.data and file.module in before_all
     }
-    world = World(before_all, _sources(new, changed, shared))
+    world = World(before_all, _sources(new, [path for path in new if path in changed or path not in old], shared))
     contexts: dict[str, Context] = {}
     for name in [name for name in world.old.modules if name in world.new.modules]:
         before, after = world.old.modules[name], world.new.modules[name]
@@ -71,8 +72,9 @@ def compare_trees(
         for context in map(contexts.__getitem__, order_modules(contexts))
         if context.changes
     )
+    brought, said = bring_modules(world, contexts, old, new, word)
     findings = [finding for context in contexts.values() for finding in _with_points(context)]
-    return patches, (*findings, *files.findings)
+    return patches, brought, (*findings, *said, *files.findings)
 
 
 def _with_points(context: Context) -> list[Finding]:
@@ -114,7 +116,6 @@ def _line(change: Change) -> int:
 def _compare_files(old: Mapping[str, File], new: Mapping[str, File], word: Word) -> Report:
     """What is no change within a module: files that came, went, or are no Python source."""
     report = Report("", "", word=word)
-    moved = {file.data: file.module for path, file in old.items() if path not in new and file.data and file.module}
     for path in sorted(old.keys() | new.keys()):
         before, after = old.get(path), new.get(path)
         if before is not None and after is not None and before.data == after.data:
@@ -144,14 +145,7 @@ def _compare_files(old: Mapping[str, File], new: Mapping[str, File], word: Word)
                 "give it a name that Python can import, or leave it out of the diff",
             )
         elif before is None:
-            report.refused(
-                codes.MODULE_NEW,
-                "",
-                "the module is new: the process has no file to import it from"
-                + (f" (it is what {moved[file.data]} was)" if file.data in moved else ""),
-                "put what is needed of it into a module that exists already"
-                + ("; a live process goes on with the old name" if file.data in moved else ""),
-            )
+            continue  # a new module: see ``newmodules``
         elif after is None and not _is_imported(new, file.module):
             report.note(codes.LEFT_IN_PLACE, "", "the module is gone and nothing imports it; it stays")
         elif after is None:

@@ -45,6 +45,7 @@ def info(out: Output, file: str, *, hooks: bool = False) -> None:
         [kind(change), f"{module.name}:{change.target}", place(module.path, change)]
         for module, change in patch.changes()
     ]
+    rows += [["new module", module.name, module.path] for module in patch.new_modules]
     out.table("", ["change", "what", "where"], rows)
     if patch.told:
         out.say()
@@ -94,6 +95,7 @@ def _shape(patch: Patch, file: str) -> dict[str, Any]:
             }
             for module in patch.modules
         ],
+        "new_modules": [{"name": module.name, "path": module.path} for module in patch.new_modules],
         "told": [dataclasses.asdict(told) for told in patch.told],
         "hooks": None,
     }

@@ -123,13 +123,13 @@ def test_a_file_with_windows_line_ends(source: Path) -> None:
     assert new_source(DIFF.replace("\n", "\r\n"), source) == OLD.replace("return x", "return x + 1")
 
 
-def test_a_new_file_is_refused_as_a_new_module(source: Path) -> None:
+def test_a_new_file_is_a_new_module(source: Path) -> None:
     diff = (
         "diff --git a/pkg/new.py b/pkg/new.py\nnew file mode 100644\n--- /dev/null\n"
         "+++ b/pkg/new.py\n@@ -0,0 +1 @@\n+x = 1\n"
     )
     result = examine_diff(diff, source, name="fix")
-    assert [(finding.code, finding.file) for finding in result.refusals] == [("PLP281", "pkg/new.py")]
+    assert [(finding.code, finding.file) for finding in result.changes] == [("PLP219", "pkg/new.py")]
 
 
 def test_a_rename_is_a_new_module_and_one_that_nobody_imports(source: Path) -> None:
@@ -139,8 +139,8 @@ def test_a_rename_is_a_new_module_and_one_that_nobody_imports(source: Path) -> N
     )
     result = examine_diff(diff, source, name="fix")
     assert [(finding.code, finding.file) for finding in (*result.changes, *result.refusals)] == [
+        ("PLP219", "pkg/other.py"),
         ("PLP222", "pkg/mod.py"),
-        ("PLP281", "pkg/other.py"),
     ]
 
 
@@ -153,24 +153,24 @@ def test_a_rename_is_read_with_any_prefix(source: Path, prefixes: tuple[str, str
     )
     result = examine_diff(diff, source, name="fix")
     assert [(finding.code, finding.file) for finding in (*result.changes, *result.refusals)] == [
+        ("PLP219", "pkg/other.py"),
         ("PLP222", "pkg/mod.py"),
-        ("PLP281", "pkg/other.py"),
     ]
-    assert "it is what pkg.mod was" in result.refusals[0].message
+    assert "it is what pkg.mod was" in result.changes[0].message
 
 
 def test_a_rename_with_changes_is_a_new_module(source: Path) -> None:
     diff = DIFF.replace("+++ b/pkg/mod.py", "+++ b/pkg/other.py")
     header = "diff --git a/pkg/mod.py b/pkg/other.py\nrename from pkg/mod.py\nrename to pkg/other.py\n"
     result = examine_diff(header + diff[diff.index("--- ") :], source, name="fix")
-    assert [(finding.code, finding.file) for finding in result.refusals] == [("PLP281", "pkg/other.py")]
+    assert [finding.file for finding in result.changes if finding.code == "PLP219"] == ["pkg/other.py"]
 
 
 def test_a_copy_leaves_the_original(source: Path) -> None:
     diff = "diff --git a/pkg/mod.py b/pkg/other.py\ncopy from pkg/mod.py\ncopy to pkg/other.py\n"
     result = examine_diff(diff, source, name="fix")
     assert [(finding.code, finding.file) for finding in (*result.changes, *result.refusals)] == [
-        ("PLP281", "pkg/other.py")
+        ("PLP219", "pkg/other.py")
     ]
 
 

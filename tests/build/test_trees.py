@@ -89,7 +89,7 @@ def test_a_bad_name_is_an_error_before_any_work(tmp_path: Path) -> None:
 FILES = {
     "a data file": ("p/data.json", "{}", "!PLP283"),
     "an extension module": ("p/fast.cpython-312.so", b"\x7fELF", "!PLP283"),
-    "a new module": ("p/new.py", "x = 1\n", "!PLP281"),
+    "a new module": ("p/new.py", "x = 1\n", ".PLP219"),
     "a path that cannot be imported": ("my-tools/x.py", "x = 1\n", "!PLP284"),
     "a type stub": ("p/m.pyi", "x: int\n", ".PLP223"),
 }

@@ -51,7 +51,7 @@ class Pair:
         return {key.removeprefix(f"{self.name}."): value for key, value in full.items()}
 
     def portrait(self) -> dict[str, str]:
-        return self.of(portrait(self.modules))
+        return self.of(portrait(sorted({*self.modules, *self.fresh})))
 
     @contextmanager
     def imported(self, side: Path, modules: Sequence[str]) -> Iterator[ModuleType]:
