@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Any
 
 import pytest
 from orchard import apple, apple_new, hole, hole_new, nut, nut_new, pear, pear_new, stay, stay_new
+from test_interrupted import run
 
 import pylivepatch
-from pylivepatch import Patch, PrepareError, TransitionTimeout, events
+from pylivepatch import Patch, PrepareError, TransitionTimeout, events, journal
 from pylivepatch.callbacks import Callbacks
+from pylivepatch.compiled import compile_patch
 from pylivepatch.errors import CodeMismatch, PartlySwitched, PatchExists, TransitionReversed
+from pylivepatch.portions import leads_to
 
 PATIENCE = 20.0
 
@@ -111,13 +115,13 @@ def test_idle_groups_do_not_wait_for_one_that_is_busy(sit: Any) -> None:
 
     def look(data: dict[str, Any]) -> None:
         (applied,) = pylivepatch.patches()
-        seen.append((data["group"].count("stay"), applied.partial, nut()))
+        seen.append(("stay" in data["group"], applied.partial, nut()))
         if nut() == "new" and apple() == "newnew":
             busy.leave.set()
 
     with when("fruit", "group", look):
         applied = pylivepatch.load(fruit(), incremental=True, timeout=PATIENCE)
-    assert seen == [(0, True, "old"), (0, True, "new"), (1, False, "new")]
+    assert seen == [(False, True, "old"), (False, True, "new"), (True, False, "new")]
     assert versions() == NEW
     assert not applied.partial
 
@@ -368,10 +372,17 @@ LIMIT = {version!r}
 def one(): return {version!r} + two()
 def two(): return {version!r}
 def three(): return LIMIT
-def {name}(inside, leave):
+def stays(inside, leave):
     inside.set()
     leave.wait(20)
     return {version!r}
+"""
+
+
+SECOND = f"""
+from inc_first import stays as theirs
+{MODULE}
+def again(*events): return {{version!r}} + theirs(*events)
 """
 
 
@@ -381,8 +392,8 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Patch]:
     for version in ("old", "new"):
         folder = tmp_path / version
         folder.mkdir()
-        (folder / "inc_first.py").write_text(MODULE.format(version=version, name="stays"))
-        (folder / "inc_second.py").write_text(MODULE.format(version=version, name="remains"))
+        (folder / "inc_first.py").write_text(MODULE.format(version=version))
+        (folder / "inc_second.py").write_text(SECOND.format(version=version))
     monkeypatch.syspath_prepend(str(tmp_path / "old"))
     yield pylivepatch.build_patch(tmp_path / "old", tmp_path / "new", name="built")
     for applied in reversed(pylivepatch.patches()):
@@ -414,7 +425,7 @@ def test_a_module_that_arrives_in_the_midst_of_it_is_taken_in(built: Patch, sit:
     def importer() -> None:
         import inc_second
 
-        modules.append((inc_second, inc_second.one()))
+        modules.append((inc_second, inc_second.one(), inc_second.again.__code__.co_consts))
         busy.leave.set()
 
     threads: list[threading.Thread] = []
@@ -427,8 +438,70 @@ def test_a_module_that_arrives_in_the_midst_of_it_is_taken_in(built: Patch, sit:
     with when("built", "group", begin):
         applied = pylivepatch.load(built, incremental=True, timeout=PATIENCE)
     threads[0].join(PATIENCE)
-    (second, answer), = modules
+    ((second, answer, constants),) = modules
     assert (answer, second.one(), first.one()) == ("newnew",) * 3
+    assert "old" in constants, "its group was still waiting"
+    assert "new" in second.again.__code__.co_consts
     assert applied.waiting == ()
     applied.unload()
     assert (second.one(), second.three(), first.one()) == ("oldold", "old", "oldold")
+    assert "old" in second.again.__code__.co_consts
+
+
+@pytest.mark.parametrize("step", [401, pytest.param(67, marks=pytest.mark.slow)])
+def test_an_interrupt_at_any_line_leaves_the_record_true(built: Patch, step: int) -> None:
+    import inc_first as first
+
+    patch = compile_patch(built)
+    groups = {"one": ("one", "two"), "stays": ("stays",)}
+
+    def check(where: str) -> None:
+        pylivepatch.patches()  # whoever looks settles what was cut off
+        named = {name for applied in pylivepatch.patches() for name in (*applied.functions, *applied.attributes)}
+        for names in groups.values():
+            new = {"new" in getattr(first, name).__code__.co_consts for name in names}
+            assert new == {f"inc_first:{names[0]}" in named}, where
+        assert (first.LIMIT == "new") is ("inc_first:LIMIT" in named), where
+        missing = sum(not group["in_force"] for applied in pylivepatch.patches() for group in applied.groups)
+        assert all(applied.partial is (missing > 0) for applied in pylivepatch.patches()), where
+        assert pylivepatch.status() is None, where
+        assert journal._undertakings == [], where
+
+    n = 1
+    while True:
+        came, where = run(lambda: pylivepatch.load(patch, incremental=True), n)
+        check(where)
+        if not pylivepatch.patches() or pylivepatch.patches()[0].partial:
+            pylivepatch.load(patch, incremental=True)
+        assert (first.one(), first.three()) == ("newnew", "new"), where
+        came_back, where = run(lambda: pylivepatch.unload("built", incremental=True), n)
+        check(where)
+        if pylivepatch.patches():
+            pylivepatch.unload("built")
+        assert (first.one(), first.three()) == ("oldold", "old"), where
+        if not came and not came_back:
+            break
+        n += step
+    assert n > 1000
+
+
+def test_groups_that_a_module_between_them_leads_to_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    def g() -> None: ...
+
+    g.__module__ = "second"
+    between, behind, package = (types.ModuleType(name) for name in ("between", "behind", "package"))
+    vars(between)["behind"] = behind
+    vars(behind)["g"] = g
+    inside = types.ModuleType("package.second")
+    vars(package)["second"] = inside
+    for module in (between, behind, package, inside):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert leads_to(["between"], ["first", "second"]) == {"second"}
+    assert leads_to(["json", "nowhere"], ["first", "second"]) == set()
+    assert leads_to(["package"], ["package.second"]) == set(), "no code of the package mentions it"
+
+    def uses() -> object:
+        return second  # type: ignore[name-defined]  # noqa: F821
+
+    vars(package)["uses"] = uses
+    assert leads_to(["package"], ["package.second"]) == {"package.second"}
