@@ -211,7 +211,7 @@ def _load(
             prepare_transformers(applied._hooks, applied._parts, waiting=list(applied._waiting))
         if applied._restart:  # making the new version imported one of them
             continue
-        if not applied._parts and not applied._waiting:
+        if not applied._parts and not applied._waiting and applied._hooks is None:
             raise PrepareError("the patch changes nothing", where=applied.name, advice="add a change to it")
         if applied._companions and not announced:
             _announce(undertaking, applied)
@@ -432,7 +432,7 @@ def _compile(patch: Patch | CompiledPatch | str | os.PathLike[str]) -> CompiledP
         check_python(patch.magic, patch.optimize)
         return patch
     if isinstance(patch, Patch):
-        if not patch.modules:
+        if not patch.modules and patch.hooks is None:
             return None
         built = dataclasses.replace(patch, replacements=())
         with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:

@@ -214,7 +214,8 @@ def examine_files(
     every = (*(heeding(note, word) for note in notes), *findings, *_unused(word))
     refusals = tuple(finding for finding in every if finding.stops)
     changes = tuple(finding for finding in every if not finding.stops)
-    if refusals or not (modules or brought):
+    only_callbacks = bool(word.used and word.contents.callbacks)
+    if refusals or not (modules or brought or only_callbacks):
         return BuildResult(None, changes, refusals)
     told = tuple(finding.told() for finding in changes)
     patch = Patch(

@@ -70,11 +70,19 @@ def compare_trees(
             tuple(sorted(context.changes, key=_line)),
         )
         for context in map(contexts.__getitem__, order_modules(contexts))
-        if context.changes
+        if context.changes or _is_left_to_callbacks(context)
     )
     brought, said = bring_modules(world, contexts, old, new, word)
     findings = [finding for context in contexts.values() for finding in _with_points(context)]
     return patches, brought, (*findings, *said, *files.findings)
+
+
+def _is_left_to_callbacks(context: Context) -> bool:
+    """Whether the author has said that all there is to do in the module is done by callbacks."""
+    word = context.report.word
+    return bool(word.contents.callbacks) and any(
+        (finding.code, finding.name) in word.used for finding in context.report.findings
+    )
 
 
 def _with_points(context: Context) -> list[Finding]:

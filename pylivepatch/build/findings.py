@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pylivepatch.build.codes import TABLE, Verdict
-from pylivepatch.build.word import Word
+from pylivepatch.build.word import Word, how_to_say
 from pylivepatch.patch import Patch, Told
 
 
@@ -85,9 +85,11 @@ class Finding:
 
 def heeding(finding: Finding, word: Word) -> Finding:
     """The finding, or the note that the author's word makes of it."""
-    why = word.on(finding.code, finding.name) if finding.verdict == "needs-author" else ""
-    if not why:
+    if finding.verdict != "needs-author":
         return finding
+    why = word.on(finding.code, finding.name)
+    if not why:
+        return replace(finding, advice=f"{finding.advice}. {how_to_say(finding.code, finding.name)}")
     return replace(finding, verdict="applied-with-note", message=f"{finding.message}. {why}", advice="")
 
 

@@ -39,6 +39,18 @@ class Word:
                 yield f'safe("{one.code}", "{one.symbol}", …)', one.line
 
 
+def how_to_say(code: str, symbol: str) -> str:
+    """What a hooks file would say of a difference that needs its author."""
+    statement = f'safe("{code}", "{symbol}", "why")'
+    if code == codes.INSTANCE_STATE:
+        name = symbol.rpartition(".")[2]
+        return (
+            f'Or give it in a hooks file (--hooks): `@transform("{symbol}") def {name}(instance): return …`; '
+            f"or say there why it is safe: `{statement}`"
+        )
+    return f"Or say in a hooks file (--hooks) why it is safe: `{statement}`"
+
+
 def read_word(path: Path | None) -> Word:
     """Read a hooks file; nothing of it is executed.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextvars
 import marshal
 import sys
+import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
-from pylivepatch.callbacks import Callbacks
+from pylivepatch.callbacks import DEFAULT_LIMIT, Callbacks
 from pylivepatch.errors import HooksFailed
 from pylivepatch.hooks import MARK
 from pylivepatch.hooks.reading import CALLBACKS
@@ -47,30 +50,47 @@ class Hooks:
     transformers: tuple[Transformer, ...]
 
 
-def run(patch: str, filename: str, code: bytes) -> Hooks:
+def run(patch: str, filename: str, code: bytes, *, limit: float = DEFAULT_LIMIT) -> Hooks:
     """Execute the marshalled ``code`` of a hooks file, and take what it defines.
 
-    Raises :class:`HooksFailed`, with file and line, for whatever goes wrong in it.
+    On a thread of its own, as callbacks are, which is waited for ``limit`` seconds. Raises :class:`HooksFailed`, with
+    file and line, for whatever goes wrong in it, also when it is late: Python cannot stop it, and it goes on.
     """
     module = ModuleType(f"livepatch_hooks_{patch}", f"The hooks of the live patch {patch}.")
     module.__file__ = filename
     sys.modules[module.__name__] = module  # while it runs: dataclasses and their like look their module up
     try:
-        exec(marshal.loads(code), vars(module))
-    except BaseException as error:  # SystemExit too: it is the patch that is given up, not the process
-        if isinstance(error, KeyboardInterrupt):
-            raise
+        error = _executed(lambda: exec(marshal.loads(code), vars(module)), f"livepatch {patch} hooks", limit)
+    finally:
+        sys.modules.pop(module.__name__, None)
+    if error is not None:
         raise HooksFailed(
             f"the hooks file failed: {type(error).__name__}: {error}", where=_place(error, filename), advice=_ADVICE
         ) from error
-    finally:
-        sys.modules.pop(module.__name__, None)
     space = vars(module)
     try:
         callbacks = Callbacks(**{name: space.get(name) for name in CALLBACKS})
     except TypeError as error:
         raise HooksFailed(str(error), where=filename, advice=_ADVICE) from error
     return Hooks(callbacks, _states(space, filename), _transformers(space))
+
+
+def _executed(work: Callable[[], None], name: str, limit: float) -> BaseException | None:
+    """What ``work`` raised, on a thread of that name; a :class:`TimeoutError` where it has not returned."""
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            work()
+        except BaseException as error:  # SystemExit too: it is the patch that is given up, not the process
+            errors.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(call,), name=name, daemon=True)
+    thread.start()
+    thread.join(limit)
+    if thread.is_alive():
+        return TimeoutError(f"it has not returned after {limit:g} s; it goes on and cannot be stopped")
+    return errors[0] if errors else None
 
 
 def _states(space: dict[str, Any], filename: str) -> tuple[State, ...]:

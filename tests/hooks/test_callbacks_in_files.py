@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import marshal
+import sys
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +12,7 @@ from hooks.conftest import Case
 
 import pylivepatch
 from pylivepatch.errors import CallbackRefused, CodeMismatch, HooksFailed
+from pylivepatch.hooks.running import run
 
 Make = Callable[[str, str, str], Case]
 
@@ -117,3 +121,57 @@ def test_dataclasses_can_be_made_in_the_file(case: Make) -> None:
     one.module  # noqa: B018 - imported
     one.load()
     assert one.module.f() == 2
+
+
+def test_a_file_that_does_not_return_refuses_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(sys.modules[__name__], "go", go, raising=False)
+    code = marshal.dumps(compile(f"import sys\nsys.modules[{__name__!r}].go.wait(60)\n", "hooks.py", "exec"))
+    with pytest.raises(HooksFailed, match=r"has not returned after 0\.05 s"):
+        run("fix", "hooks.py", code, limit=0.05)
+    go.set()
+
+
+REGISTERED = "log = []\nanswer = None\ndef f(): return 1\nlog.append(f)\n"
+IN_CALLBACKS = """
+from pylivepatch.hooks import safe
+import NAME as target
+
+safe("PLP280", "NAME", "post_patch does it")
+
+def post_patch(context):
+    target.log.append("again")
+
+def pre_unpatch(context):
+    target.log.remove("again")
+"""
+
+
+def test_a_patch_whose_work_is_all_done_by_callbacks(case: Make) -> None:
+    one = case(REGISTERED, REGISTERED + "log.append('again')\n", IN_CALLBACKS)
+    assert one.codes() == ["PLP280 applied-with-note"]
+    module = one.module
+    applied = one.load()
+    assert module.log == [module.f, "again"]
+    applied.unload()
+    assert module.log == [module.f]
+
+
+def test_a_patch_for_a_file_that_is_no_source_can_do_its_work_in_callbacks(case: Make) -> None:
+    one = case(REGISTERED, REGISTERED, IN_CALLBACKS.replace('"PLP280", "NAME"', '"PLP283", "page.html"'))
+    for side, text in ((one.old, "a"), (one.new, "b")):
+        (side / "page.html").write_text(text)
+    module = one.module
+    one.load().unload()
+    assert module.log == [module.f]
+
+
+def test_nothing_but_statements_is_no_patch(case: Make) -> None:
+    only = IN_CALLBACKS.partition("def")[0]
+    assert case(REGISTERED, REGISTERED + "log.append(1)\n", only).examine().outcome == "unchanged"
+
+
+def test_what_needs_the_author_shows_what_the_author_would_write(case: Make) -> None:
+    one = case(REGISTERED, REGISTERED + "log.append(1)\n", "")
+    (finding,) = one.examine().refusals
+    assert f'`safe("PLP280", "{one.name}", "why")`' in finding.advice
