@@ -432,7 +432,7 @@ def _compile(patch: Patch | CompiledPatch | str | os.PathLike[str]) -> CompiledP
         check_python(patch.magic, patch.optimize)
         return patch
     if isinstance(patch, Patch):
-        if not patch.modules and patch.hooks is None:
+        if not (patch.modules or patch.new_modules or patch.hooks):
             return None
         built = dataclasses.replace(patch, replacements=())
         with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:
