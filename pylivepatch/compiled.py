@@ -85,7 +85,7 @@ class Pair:
 class Item(NamedTuple):
     """One change of a module, ready to be loaded: ``kind`` and what its loader needs (see ``core``)."""
 
-    kind: str  # "function", "new", "value", "import", "class", "fields", "bases"
+    kind: str  # "function", "new", "replaced", "value", "import", "class", "fields", "bases"
     target: str
     payload: bytes  # marshalled
     optional: bool = False  # in a function or class that the old source defines under a condition only
@@ -329,7 +329,13 @@ def _compile_module(
             values = [_expression(text or None, filename, symbols=symbols) for text in displays]
             decorators = [_expression(text, filename, change.new.line) for text in change.decorators]
             template = checked_trampoline(code, [])
-            items.append(Item("new", change.target, marshal.dumps((code, values, decorators, template.to_bytes()))))
+            made = marshal.dumps((code, values, decorators, template.to_bytes()))
+            if change.replaces is None:
+                items.append(Item("new", change.target, made))
+                continue
+            going = _find(old, change.replaces, where)
+            ways = [checked_trampoline(one, []).to_bytes() for one in (going, going.replace())]
+            items.append(Item("replaced", change.target, marshal.dumps((made, going, *ways))))
         elif isinstance(change, ValueChange):
             before = _expression(change.old, filename, change.line, symbols=symbols, old=True)
             after = _expression(change.new, filename, change.line, symbols=symbols)
@@ -620,6 +626,11 @@ def equal_nested(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeT
     for key, (_, code) in _nested(old):
         if key in news and normal_form(code) == normal_form(news[key][1]):
             yield code, news[key][1]
+
+
+def nested_paths(code: CodeType) -> list[Path]:
+    """Where the functions nested in ``code`` lie."""
+    return [path for _, (path, _) in _nested(code)]
 
 
 def children(paths: list[Path], outer: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pylivepatch.callgraph import ANYTHING, CallGraph, definition_node
-from pylivepatch.patch import FunctionChange, NewFunction, Patch
+from pylivepatch.patch import FunctionChange, NewClass, NewFunction, Patch
 
 Key = tuple[str, str]
 """A unit: its module, and the outermost name in it."""
@@ -167,7 +167,7 @@ def _units(patch: Patch) -> list[Unit]:
     for module, change in patch.changes():
         key = module.name, root(change.target)
         starts = [definition_node(module.name, key[1])]
-        if not isinstance(change, FunctionChange | NewFunction) and "." not in change.target:
+        if not isinstance(change, FunctionChange | NewFunction | NewClass) and "." not in change.target:
             starts = [key[1]]  # a variable or an import
         names = [*starts, *_called(module.name, change.target)]
         units[key] = _merged(units.get(key), Unit(key, tuple(starts), tuple(names)))

@@ -54,7 +54,8 @@ class NewFunction:
     """A function of the new source that the old one does not have, at module level or in an existing class.
 
     ``decorators`` are source text of expressions, outermost first, as written. ``defaults`` and ``kwdefaults`` are
-    displays as in :class:`FunctionChange`, ``""`` for none.
+    displays as in :class:`FunctionChange`, ``""`` for none. ``replaces`` names a function of the old source whose name,
+    and whose place in other modules, the new one takes: its decorators, or its kind, are others.
     """
 
     new: CodeRef
@@ -62,6 +63,7 @@ class NewFunction:
     kwdefaults: str = ""
     annotations: str = ""
     decorators: tuple[str, ...] = ()
+    replaces: CodeRef | None = None
 
     @property
     def target(self) -> str:

@@ -585,7 +585,7 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
                 fields.maybe_expression("kwdefaults", ast.Dict),
                 fields.maybe_expression("annotations", ast.Dict),
             )
-        case "new_function":
+        case "new_function" | "replaced_function":
             decorators = fields.items("decorators")
             if not all(type(text) is str for text in decorators):
                 raise bad(f"{title}.decorators is no list of text")
@@ -597,6 +597,7 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
                 fields.expression("kwdefaults", ast.Dict),
                 fields.expression("annotations", ast.Dict),
                 tuple(decorators),
+                fields.ref("old") if kind == "replaced_function" else None,
             )
         case "value":
             change = ValueChange(
@@ -635,14 +636,15 @@ def _change_out(change: Change) -> Mapping[str, Any]:
                 "annotations": change.annotations,
             }
         case NewFunction():
-            return {
-                "kind": "new_function",
+            out: dict[str, Any] = {
+                "kind": "new_function" if change.replaces is None else "replaced_function",
                 "new": _ref_out(change.new),
                 "defaults": change.defaults,
                 "kwdefaults": change.kwdefaults,
                 "annotations": change.annotations,
                 "decorators": list(change.decorators),
             }
+            return out if change.replaces is None else {**out, "old": _ref_out(change.replaces)}
         case ValueChange():
             return {
                 "kind": "value",

@@ -44,8 +44,10 @@ from pylivepatch.compiled import (
     equal_nested,
     load_pair,
     make_pair,
+    nested_paths,
 )
-from pylivepatch.errors import DataMismatch, PrepareError, TargetNotFound, UnswappableShape
+from pylivepatch.elsewhere import held_elsewhere, is_known, names_of
+from pylivepatch.errors import CodeMismatch, DataMismatch, PrepareError, TargetNotFound, UnswappableShape
 from pylivepatch.evaluate import IN_PLACE, Made, content_for, evaluate
 from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.keeper import keeper
@@ -127,6 +129,8 @@ def verify_module(
             locate(module, item.target, load_pair(item.payload)[0].old, below)
         elif item.kind == "value":
             _check_value(module, item, where, arriving, below, compiled.prepared)
+        elif item.kind == "replaced":
+            locate(module, item.target, marshal.loads(item.payload)[1], below)
         elif item.kind in ("new", "class", "fields", "bases"):
             _owner(module, item.target)
         time.sleep(0)
@@ -224,6 +228,46 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
     version = version_of(code)
     template = Template.from_bytes(template)
     part.added.append(Switch(where, version, version, template, template, [weakref.ref(function)]))
+
+
+def _load_replaced(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    """Another function object takes the place of the old one, wherever that has a name; the old one is left."""
+    made, old, forward, backward = marshal.loads(item.payload)
+    owner = _owner(module, item.target)
+    space: Any = vars(module) if owner is None else owner
+    name = old.co_name if owner is None else mangled(owner, old.co_name)
+    functions = locate(module, item.target, old, part.below)
+    live = read_attribute(space, name)()
+    if len(functions) != 1 or not is_known(live, functions[0]):
+        raise CodeMismatch(
+            f"the name leads to {_short(live)}, which is not what the old source's decorators make",
+            where=where,
+            advice="another tool wrapped or replaced it; take its change out first",
+        )
+    places = names_of(live)
+    places.sort(key=lambda place: not (place[0] is space and place[1] == name))
+    del live
+    others = held_elsewhere(places, functions)
+    if others:
+        raise UnswappableShape(
+            f"{others} reference{'s' if others > 1 else ''} to the function beside its names: a container, a bound "
+            "method, a closure or a call that goes on; they would stay with the old one, as its decorators or kind "
+            "differ",
+            where=where,
+            advice="load the patch when nothing holds the function, or keep its decorators and kind",
+        )
+    function = functions[0]
+    was, stays = version_of(part.below.code(function)), version_of(old.replace())
+    templates = Template.from_bytes(forward), Template.from_bytes(backward)
+    switch = Switch(f"{where} (as it was)", was, stays, *templates, [weakref.ref(function)])
+    switch.everywhere = False
+    part.switches.append(switch)
+    prefix = module.__name__
+    part.guards_old += [_guard(was.code, path, prefix) for path in nested_paths(was.code)]
+    _load_new(part, module, item._replace(payload=made), scratch, where)
+    new = next(a.new for a in reversed(part.attributes) if a.owner is space and a.name == name)
+    for owner, other in places[1:]:
+        _bind(part, owner, other, new, f"{where} as {other}")
 
 
 def _load_class(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
@@ -422,6 +466,7 @@ def _brought(part: Part, source: str, name: str, where: str) -> Any:
 _LOADERS = {
     "function": _load_function,
     "new": _load_new,
+    "replaced": _load_replaced,
     "value": _load_value,
     "import": _load_import,
     "class": _load_class,
@@ -452,6 +497,8 @@ def _check_bindable(owner: Any, name: str, where: str, *, new: bool) -> None:
 def _bind(part: Part, owner: Any, name: str, value: Any, where: str) -> None:
     _check_bindable(owner, name, where, new=(vars(owner) if isinstance(owner, type) else owner).get(name) is None)
     old = part.below.value(owner, name, read_attribute(owner, name)())
+    # A property that gets several accessors is bound once, as the last of them makes it.
+    part.attributes[:] = [a for a in part.attributes if not (a.owner is owner and a.name == name)]
     part.attributes.append(Attribute(owner, name, old, value, where))
 
 

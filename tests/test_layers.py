@@ -33,9 +33,10 @@ ALLOWED = {
     "evaluate": {"transition", "commit", "symbols", "errors"},
     "below": {"transition", "activeness", "commit"},
     "classes": {"activeness", "commit", "compiled", "transition", "errors"},
+    "elsewhere": {"activeness"},
     "locate": {"below", "compiled", "activeness", "errors"},
-    "prepare": {"locate", "groups", "classes", "below", "transition", "compiled", "evaluate", "symbols", "activeness"}
-    | {"ftrace", "commit", "patch", "errors"},
+    "prepare": {"locate", "groups", "classes", "elsewhere", "below", "transition", "compiled", "evaluate", "symbols"}
+    | {"activeness", "ftrace", "commit", "patch", "errors"},
     "brought": {"prepare", "below", "transition", "compiled", "wholly", "evaluate", "symbols", "activeness"}
     | {"ftrace", "commit", "errors"},
     "transformers": {"locate", "prepare", "hooks", "callbacks", "transition", "activeness", "errors"},

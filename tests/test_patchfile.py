@@ -49,6 +49,7 @@ PATCH = Patch(
                 ValueChange("C", "y", 2, None, "()"),
                 FunctionChange(CodeRef("f", 2), CodeRef("f", 3, 1), "(2,)", None, "{}"),
                 NewFunction(CodeRef("g", 5), "(1,)", "{'k': 2}", "{'a': int}", ("staticmethod",)),
+                NewFunction(CodeRef("h", 5), replaces=CodeRef("h", 4)),
                 NewClass(CodeRef("D", 5)),
                 NewFields(CodeRef("F", 6), ("x",), ("x", "y")),
                 NewBases("E", 6, "(A,)", "(A, D)"),

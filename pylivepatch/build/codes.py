@@ -42,6 +42,10 @@ def _code(code: str, verdict: Verdict, title: str, meaning: str, way_out: str = 
 
 
 # Carried by the patch.
+FUNCTION_REPLACED = _code(
+    "PLP209", "applied", "other decorators, or another kind",
+    "A function that is decorated anew, or of another kind, takes the names of the old one, in all modules.",
+)
 FUNCTION_CHANGED = _code(
     "PLP210", "applied", "a function changed",
     "Body, parameters, defaults, annotations or docstring differ: it gets the new code.",
@@ -130,12 +134,12 @@ HUNK_FUZZ = _code(
 # Functions that cannot be carried.
 KIND_CHANGED = _code(
     "PLP230", "refused", "the kind changed",
-    "A plain function became a generator, a coroutine function and so on, or the other way round.",
+    "A function became a generator, a coroutine function and so on, and no new object can take its place.",
     "Add a function of the new kind under another name, and call it from the callers.",
 )
 DECORATORS_CHANGED = _code(
     "PLP231", "refused", "decorators changed",
-    "Decorators ran when the function was defined; the live function is what they made of it.",
+    "Decorators ran when the function was defined, and no new object can take the place of what they made.",
     "Keep the decorators, and do in the body what the new ones would do.",
 )
 UNSAFE_DEFAULT = _code(

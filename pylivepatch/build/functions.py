@@ -8,6 +8,7 @@ function.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 from types import CodeType
 
@@ -62,16 +63,7 @@ def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool =
         return
     before, after = old.function, new.function
     if not same_tree(before.decorator_list, after.decorator_list):
-        report.refused(
-            codes.DECORATORS_CHANGED,
-            symbol,
-            "its decorators changed; they ran when the function was defined and cannot be run again on the "
-            "live one",
-            "keep the decorators, and do in the body what the new ones would do",
-            difference=describe_difference(before.decorator_list, after.decorator_list),
-            old_line=old.line,
-            new_line=new.line,
-        )
+        _replace(context, old, new, codes.DECORATORS_CHANGED, "its decorators changed", shadowed)
         return
     if not same_tree(getattr(before, "type_params", []), getattr(after, "type_params", [])):
         report.refused(
@@ -97,17 +89,65 @@ def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool =
         return
     kind, new_kind = kind_of(old_code), kind_of(new_code)
     if kind != new_kind:
+        _replace(context, old, new, codes.KIND_CHANGED, f"it was {kind} and became {new_kind}", shadowed)
+        return
+    _carry(context, old, new, old_code, new_code, shadowed)
+
+
+_REGISTRIES = frozenset({"functools.singledispatch", "functools.singledispatchmethod", "functools.partialmethod"})
+
+
+def _replace(context: Context, old: Item, new: Item, code: str, what: str, shadowed: bool) -> None:
+    """Carry a function that takes the place of the old one as another object; refuse with ``code`` where it cannot."""
+    before, after = old.function, new.function
+    symbol, report = context.symbol(new.name), context.report
+    difference = describe_difference(before.decorator_list, after.decorator_list)
+    difference = difference or describe_difference(before.body, after.body)
+
+    def refuse(why: str) -> None:
         report.refused(
-            codes.KIND_CHANGED,
+            code,
             symbol,
-            f"it was {kind} and became {new_kind}: callers that hold the old kind's result could not go on",
-            "add a function of the new kind under another name, and call it from the callers",
-            difference=describe_difference(before.body, after.body),
+            f"{what}, and {why}",
+            "keep the decorators and the kind, and do in the body what the new ones would do, or add a function under "
+            "another name",
+            difference=difference,
             old_line=old.line,
             new_line=new.line,
         )
-        return
-    _carry(context, old, new, old_code, new_code, shadowed)
+
+    names = context.old.names
+    gone = [names.dotted(one.func if isinstance(one, ast.Call) else one) for one in before.decorator_list]
+    unknown = [dotted for dotted in gone if dotted not in SAFE_DECORATORS - _REGISTRIES]
+    comes = [context.new.names.dotted(one) for one in after.decorator_list]
+    if unknown:
+        refuse(f"what {unknown[0] or 'a decorator'} made of the old function is not known")
+    elif shadowed or new.guard or sum(item.name == new.name for item in _siblings(context)) > 1:
+        refuse("its name is bound more than once, or under a condition")
+    elif gone == ["functools.cached_property"] and not {"property", "functools.cached_property"} & {*comes}:
+        refuse("what the cached property kept in instances hides what comes in its place")
+    elif places := context.world.readers(context.module, new.name, owner=context.owner):
+        refuse(f"code that ran at import read the old function: {', '.join(map(str, places[:5]))}")
+    elif (change := _made_new(context, new)) is not None and check_changed_method(context, new):
+        if not check_function(context, new, [symbol]):
+            return
+        context.changes.append(dataclasses.replace(change, replaces=context.ref(before)))
+        report.applied(
+            codes.FUNCTION_REPLACED,
+            symbol,
+            f"{what}: another function takes its names",
+            difference=difference,
+            old_line=old.line,
+            new_line=new.line,
+        )
+
+
+def _siblings(context: Context) -> list[Item]:
+    """The items of the scope that is compared."""
+    if not context.owner:
+        return context.new.items
+    cls = context.world.new.classes.all.get((context.module, context.owner))
+    return list(cls.items) if cls is not None else []
 
 
 def _carry(
@@ -196,7 +236,7 @@ def _carry(
 
 def new_function(context: Context, new: Item) -> None:
     """Report and carry a function that the old version does not have."""
-    symbol, report, node = context.symbol(new.name), context.report, new.function
+    symbol, report = context.symbol(new.name), context.report
     if new.typing_only or is_overload(new, context.new.names):
         report.note(
             codes.TYPING_ONLY,
@@ -213,6 +253,20 @@ def new_function(context: Context, new: Item) -> None:
             new_line=new.line,
         )
         return
+    change = _made_new(context, new)
+    if change is None or not check_new_member(context, new):
+        return
+    if not check_function(context, new, [context.symbol(new.name)]):
+        return
+    context.changes.append(change)
+    report.applied(
+        codes.FUNCTION_NEW, symbol, "new method" if context.owner else "new function", new_line=new.line
+    )
+
+
+def _made_new(context: Context, new: Item) -> NewFunction | None:
+    """The function as one that the target makes; reports what of it cannot be made there."""
+    symbol, report, node = context.symbol(new.name), context.report, new.function
 
     def refuse(code: str, message: str, advice: str) -> None:
         report.refused(code, symbol, message, advice, new_line=new.line)
@@ -224,7 +278,7 @@ def new_function(context: Context, new: Item) -> None:
             f"the new function is defined only under a condition ({new.guard[-1]})",
             "define it unconditionally, and test the condition in its body",
         )
-        return
+        return None
     if getattr(node, "type_params", []):
         refuse(codes.GENERIC_FUNCTION, "the new function has type parameters", "use typing.TypeVar instead")
     try:
@@ -238,23 +292,16 @@ def new_function(context: Context, new: Item) -> None:
     decorators = _check_decorators(context, new, refuse)
     _check_defaults(context, new, [*node.args.defaults, *filter(None, node.args.kw_defaults)])
     _check_annotations(context, new)
-    if report.stopped(found) or not check_new_member(context, new):
-        return
-    if not check_function(context, new, [context.symbol(new.name)]):
-        return
+    if report.stopped(found):
+        return None
     defaults, kwdefaults = _displays(context, node)
     annotations = annotations_display(context, context.new, node)
-    context.changes.append(
-        NewFunction(
-            context.ref(node),
-            "" if defaults == "()" else defaults,
-            "" if kwdefaults == "{}" else kwdefaults,
-            "" if annotations == "{}" else annotations,
-            decorators,
-        )
-    )
-    report.applied(
-        codes.FUNCTION_NEW, symbol, "new method" if context.owner else "new function", new_line=new.line
+    return NewFunction(
+        context.ref(node),
+        "" if defaults == "()" else defaults,
+        "" if kwdefaults == "{}" else kwdefaults,
+        "" if annotations == "{}" else annotations,
+        decorators,
     )
 
 

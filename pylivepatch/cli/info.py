@@ -102,6 +102,8 @@ def _shape(patch: Patch, file: str) -> dict[str, Any]:
 
 
 def kind(change: Change) -> str:
+    if isinstance(change, NewFunction) and change.replaces is not None:
+        return "function, anew"
     return _KINDS[type(change)]
 
 

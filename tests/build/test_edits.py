@@ -83,17 +83,17 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
         "def f():\n    if not __debug__: return 2\n    return 0\n",
         ["PLP210 f"],
     ),
-    "a function becomes a generator": ("def f(): return 1\n", "def f(): yield 1\n", ["!PLP230 f"]),
-    "a function becomes a coroutine": ("def f(): return 1\n", "async def f(): return 1\n", ["!PLP230 f"]),
+    "a function becomes a generator": ("def f(): return 1\n", "def f(): yield 1\n", ["PLP209 f"]),
+    "a function becomes a coroutine": ("def f(): return 1\n", "async def f(): return 1\n", ["PLP209 f"]),
     "a generator becomes an async one": (
         "def f(): yield 1\n",
         "async def f(): yield 1\n",
-        ["!PLP230 f"],
+        ["PLP209 f"],
     ),
     "a decorator": (
         "import functools\ndef f(): return 1\n",
         "import functools\n@functools.cache\ndef f(): return 1\n",
-        ["!PLP231 f"],
+        ["PLP209 f"],
     ),
     "a body under a decorator": (
         "import functools\n@functools.cache\ndef f(): return 1\n",

@@ -102,8 +102,8 @@ def test_revisions_go_both_ways_and_a_rename_is_named(repository: Repository) ->
     assert build_from_git(repository.folder, "v2", "v1", name="fix").modules[0].new_source == OLD
     with pytest.raises(NothingChanged):
         build_from_git(repository.folder, "v2", "main", name="fix")
-    repository.commit("v3", src__pkg__inner__mod=NEW.replace("def f", "async def f"))
-    with pytest.raises(BuildRefused, match="PLP230"):
+    repository.commit("v3", src__pkg__inner__mod="import app\n@app.go\n" + NEW)
+    with pytest.raises(BuildRefused, match="PLP234"):
         build_from_git(repository.folder, "v2", "v3", name="fix")
 
 
