@@ -14,7 +14,7 @@ What leads on:
   (``handlers.append(f)``);
 * ``eval``, ``globals``, ``getattr`` with a computed name and their like lead to :data:`ANYTHING`.
 
-Modules are nodes of their own (:func:`module_node`), and so is what a definition sets (:meth:`CallGraph.sets`).
+Modules are nodes of their own (:func:`module_node`), and so is what a definition sets (:meth:`CallGraph.differs`).
 """
 
 from __future__ import annotations
@@ -54,38 +54,26 @@ class CallGraph:
 
     def __init__(self) -> None:
         self.edges: dict[str, set[str]] = {}
-        self._sets: dict[str, set[str]] = {}
+        self._sets: tuple[dict[str, set[str]], dict[str, set[str]]] = ({}, {})  # of the old version, of the new
 
-    def read(self, module: str, source: str, *, package: bool = False) -> None:
-        """Take in one source file. ``package`` says that it is an ``__init__.py``.
+    def read(self, module: str, source: str, *, package: bool = False, new: bool = False) -> None:
+        """Take in one source file. ``package`` says that it is an ``__init__.py``, ``new`` that it is the new version.
 
         :raises SyntaxError: it is none that this Python reads
         """
-        _Reader(self.edges, self._sets, module, package).visit(ast.parse(source))
+        _Reader(self.edges, self._sets[new], module, package).visit(ast.parse(source))
 
     def lead(self, name: str, to: Iterable[str]) -> None:
         """Note that ``name`` leads to these."""
         self.edges.setdefault(name, set()).update(to)
 
-    def reached(self, names: Iterable[str]) -> set[str]:
-        """All that ``names`` lead to, themselves among it."""
-        found: set[str] = set()
-        queue = list(names)
-        while queue:
-            name = queue.pop()
-            if name not in found:
-                found.add(name)
-                queue += self.edges.get(name, ())
-        return found
-
-
-    def sets(self, definition: str) -> set[str]:
-        """The attributes and keys that a definition, or what is nested in it, assigns."""
-        found: set[str] = set()
-        for name, values in self._sets.items():
-            if name == definition or name.startswith(f"{definition}."):
-                found |= values
-        return found
+    def differs(self, definition: str) -> set[str]:
+        """The attributes and keys that a definition, or what is nested in it, assigns in one version only."""
+        old, new = (
+            {value for name, values in sets.items() if (name + ".").startswith(definition + ".") for value in values}
+            for sets in self._sets
+        )
+        return old ^ new
 
 
 class _Reader(ast.NodeVisitor):
@@ -120,7 +108,7 @@ class _Reader(ast.NodeVisitor):
         captured: set[str] = set()
         self._captured.append(captured)
         yield captured
-        self._captured.remove(captured)
+        self._captured.pop()
 
     def _mentions(self, *nodes: ast.AST | None) -> set[str]:
         with self._capture() as captured:

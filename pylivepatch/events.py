@@ -22,7 +22,8 @@ class Event:
     """One thing that happened.
 
     ``kind`` is a stage (``prepare``, ``enable``, ``drain``, ``release``, ``commit``, ``reverse``) or what was seen in
-    one (``holders``, ``waiting``, ``deep``, ``failed``). ``time`` is ``time.time()`` in seconds; ``data`` is JSON-able.
+    one (``holders``, ``waiting``, ``deep``, ``failed``), or how far an incremental load is (``groups``, ``group``).
+    ``time`` is ``time.time()`` in seconds; ``data`` is JSON-able.
     """
 
     kind: str

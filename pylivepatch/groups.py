@@ -19,7 +19,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,68 +89,95 @@ def of_patch(patch: Patch) -> tuple[Group, ...]:
 
 def find(sources: Iterable[Source], units: Sequence[Unit]) -> tuple[Group, ...]:
     """The groups of ``units``: each unit is in one of them. Where a source cannot be read there is one group."""
-    graph, old, new = CallGraph(), CallGraph(), CallGraph()
-    modules, readable = set(), True
+    graph, modules, readable = CallGraph(), set(), True
     for source in sources:
         modules.add(source.module)
         try:
-            for one in (graph, new if source.new else old):
-                one.read(source.module, source.read(), package=source.package)
+            graph.read(source.module, source.read(), package=source.package, new=source.new)
         except (OSError, SyntaxError, ValueError, RecursionError):
             readable = False
-    reached = _reached(graph, units, readable)
-    joined = _Joined(unit.key for unit in units)
-    owners: dict[str, list[Key]] = {}
-    for unit in units:
-        for name in unit.names:
-            owners.setdefault(name, []).append(unit.key)
-    for unit in units:
-        for name in reached[unit.key].intersection(owners):
-            for key in owners[name]:
-                joined.join(unit.key, key)
-        differ = {name for start in unit.starts for name in old.sets(start) ^ new.sets(start)}
-        for key, names in reached.items() if differ else ():
-            if not names.isdisjoint(differ):
-                joined.join(unit.key, key)
-    return tuple(Group(keys, tuple(sorted(_modules(keys, reached) - modules))) for keys in joined.sets())
+    differ = {unit.key: {name for start in unit.starts for name in graph.differs(start)} for unit in units}
+    starts = _starts(graph, units, readable)
+    return _groups(graph.edges, units, starts, differ, modules)
 
 
-def _reached(graph: CallGraph, units: Sequence[Unit], readable: bool) -> dict[Key, set[str]]:
-    """What each unit may reach."""
+def _starts(graph: CallGraph, units: Sequence[Unit], readable: bool) -> dict[Key, list[str]]:
+    """Where each unit begins: its definitions, what is called without being mentioned, what it is known to mention."""
     graph.lead(ANYTHING, [name for unit in units for name in unit.names])
     operators = [n for n in graph.edges if n[:2] == "__" == n[-2:] and n.isidentifier() and n not in _NOT_OPERATORS]
     found = {}
     for unit in units:
         known = readable and all(start in graph.edges for start in unit.starts)
-        starts = [*unit.starts, *unit.mentions, *operators, *([] if known else [ANYTHING])]
-        found[unit.key] = graph.reached(starts)
+        found[unit.key] = [*unit.starts, *unit.mentions, *operators, *([] if known else [ANYTHING])]
     return found
 
 
-def _modules(keys: Iterable[Key], reached: Mapping[Key, set[str]]) -> set[str]:
-    found = {name.removeprefix("import ") for key in keys for name in reached[key] if name.startswith("import ")}
-    return {name for name in found if root(name) not in sys.stdlib_module_names}
+def _groups(
+    edges: Mapping[str, Collection[str]],
+    units: Sequence[Unit],
+    starts: Mapping[Key, Sequence[str]],
+    differ: Mapping[Key, Collection[str]],
+    modules: Collection[str],
+) -> tuple[Group, ...]:
+    """The units, joined along every path that leads from one of them to another.
+
+    In one pass, not unit by unit: an edge lies on such a path where its beginning is reached from a unit, and its end
+    leads to one. All units that come by there reach what it leads to, so both its ends belong to their group.
+    """
+    reached = _closure(edges, [name for those in starts.values() for name in those])
+    back: dict[str, list[str]] = {}
+    for name in reached:
+        for other in edges.get(name, ()):
+            back.setdefault(other, []).append(name)
+    called = {unit.key: reached.intersection([*unit.names, *differ[unit.key]]) for unit in units}
+    leading = _closure(back, [name for names in called.values() for name in names])
+    joined = _Joined()
+    for unit in units:
+        for name in (*called[unit.key], *leading.intersection(starts[unit.key])):
+            joined.join(unit.key, name)
+    for name in leading:
+        for other in leading.intersection(edges.get(name, ())):
+            joined.join(name, other)
+    groups: dict[Any, list[Key]] = {}
+    for unit in units:
+        groups.setdefault(joined.find(unit.key), []).append(unit.key)
+    sees: dict[Any, list[str]] = {}
+    for node in sorted(name for name in reached if name.startswith("import ")):
+        module = node.removeprefix("import ")
+        if module not in modules and root(module) not in sys.stdlib_module_names:
+            seeing = _closure(back, [node])
+            for first, keys in groups.items():
+                if any(not seeing.isdisjoint(starts[key]) for key in keys):
+                    sees.setdefault(first, []).append(module)
+    return tuple(Group(tuple(keys), tuple(sees.get(first, ()))) for first, keys in groups.items())
+
+
+def _closure(edges: Mapping[str, Iterable[str]], names: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    queue = list(names)
+    while queue:
+        name = queue.pop()
+        if name not in found:
+            found.add(name)
+            queue += edges.get(name, ())
+    return found
 
 
 class _Joined:
-    """Disjoint sets that are joined one by one."""
+    """Disjoint sets of units and names that are joined one by one."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        self._of: dict[Key, list[Key]] = {key: [key] for key in keys}
+    def __init__(self) -> None:
+        self._above: dict[Key | str, Key | str] = {}
 
-    def join(self, one: Key, other: Key) -> None:
-        if self._of[one] is not self._of[other]:
-            gone = self._of[other]
-            self._of[one] += gone
-            for key in gone:
-                self._of[key] = self._of[one]
+    def find(self, one: Key | str) -> Key | str:
+        """The one that stands for the set."""
+        while (above := self._above.get(one, one)) != one:
+            self._above[one] = self._above.get(above, above)
+            one = above
+        return one
 
-    def sets(self) -> list[tuple[Key, ...]]:
-        """Each in the order in which the keys were given."""
-        found: dict[int, list[Key]] = {}
-        for key, keys in self._of.items():
-            found.setdefault(id(keys), []).append(key)
-        return [tuple(keys) for keys in found.values()]
+    def join(self, one: Key | str, other: Key | str) -> None:
+        self._above[self.find(one)] = self.find(other)
 
 
 def _sources(patch: Patch) -> list[Source]:

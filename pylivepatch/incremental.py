@@ -137,8 +137,10 @@ def go_on(undertaking: Undertaking, entry: Entry, way: Way) -> dict[str, Any]:
 def unload(undertaking: Undertaking, entry: Entry, way: Way) -> dict[str, Any]:
     """Take out the groups that are in force. Raises as :func:`load`."""
     if not entry._portions:
-        entry._portions, entry._whole = portions(entry, entry._parts), entry._parts
-        entry._parts = [part for portion in entry._portions for part in portion.parts]
+        found = portions(entry, entry._parts)
+        entry._whole = entry._parts
+        entry._parts = [part for portion in found for part in portion.parts]
+        entry._portions = found  # last: cut off before this, the pieces are divided once more
     return _all_or_back(undertaking, entry, "unload", way)
 
 
