@@ -17,6 +17,7 @@ from pylivepatch.build.instances import compare_instances
 from pylivepatch.build.names import Names, is_literal, is_shareable
 from pylivepatch.build.newclass import compare_bases, new_class
 from pylivepatch.build.registered import is_registered
+from pylivepatch.build.removed import tell_defaults, who_keeps_class, who_keeps_function
 from pylivepatch.build.same import describe_difference, same_tree, show
 from pylivepatch.build.scope import Item, items_of
 from pylivepatch.build.sequence import check_order, continues, pair_functions
@@ -390,7 +391,9 @@ def _removed_function(context: Context, item: Item, name_lives_on: bool) -> None
             if still
             else ""
         )
+    why = why or who_keeps_function(context, item)
     if not why:
+        tell_defaults(context, item)
         report.note(
             codes.LEFT_IN_PLACE, symbol, "it is gone and nothing refers to it; it stays", old_line=item.line
         )
@@ -427,7 +430,8 @@ def _compare_classes(context: Context, old: list[Item], new: list[Item]) -> None
 def _removed_class(context: Context, item: Item) -> None:
     symbol = context.symbol(item.name)
     place = context.world.still_refers(context.module, item.name) if not context.owner else None
-    if place is None and not context.owner:
+    kept = who_keeps_class(context, item)
+    if place is None and not context.owner and not kept:
         context.report.note(
             codes.LEFT_IN_PLACE, symbol, "the class is gone and nothing refers to it; it stays", old_line=item.line
         )
@@ -435,7 +439,8 @@ def _removed_class(context: Context, item: Item) -> None:
     context.report.refused(
         codes.CLASS_REMOVED,
         symbol,
-        "the class is gone" + (f", and still means something in the new version: {place}" if place else ""),
+        "the class is gone"
+        + (f", and still means something in the new version: {place}" if place else f", and {kept}" if kept else ""),
         "keep it",
         old_line=item.line,
     )

@@ -237,7 +237,7 @@ def _is_checked_protocol(context: Context, cls: Class) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Watcher:
+class Watcher:
     """A function of the tree (``None`` for one from elsewhere) that saw a class or its body when it was created."""
 
     place: str
@@ -249,7 +249,7 @@ def _check_watchers(context: Context, cls: Class, item: Item, *, is_new: bool, d
     classes, symbol = context.world.old.classes, context.symbol(item.name)
     told = False
     for one in (cls, *classes.heirs(cls, item.name)):
-        for watcher in _watchers(context, one):
+        for watcher in watchers(context, one):
             read = "unknown" if watcher.node is None else _reads(watcher.node, watcher.sees, item.name, is_new)
             if read == "yes":
                 return not context.report.refused(
@@ -273,7 +273,7 @@ def _check_watchers(context: Context, cls: Class, item: Item, *, is_new: bool, d
     return True
 
 
-def _watchers(context: Context, cls: Class) -> Iterator[_Watcher]:
+def watchers(context: Context, cls: Class) -> Iterator[Watcher]:
     version, module = context.world.old, cls.symbol[0]
     names = version.modules[module].names
     for decorator in cls.node.decorator_list:
@@ -286,27 +286,27 @@ def _watchers(context: Context, cls: Class) -> Iterator[_Watcher]:
             if isinstance(decorator, ast.Call):
                 node = next((part for part in found.body if isinstance(part, FunctionNode)), found)
             assert node is not None
-            yield _Watcher(f"the decorator {name} ({_path(context, home)}:{node.lineno})", node, _parameters(node, 0))
+            yield Watcher(f"the decorator {name} ({_path(context, home)}:{node.lineno})", node, _parameters(node, 0))
         elif not version.is_known_decorator(dotted):
-            yield _Watcher(f"the decorator {ast.unparse(function)}")
+            yield Watcher(f"the decorator {ast.unparse(function)}")
     for base in version.classes.ancestors(cls):
         item = base.defines.get("__init_subclass__")
         if item is not None and item.kind == "function":
             where = f"{base.symbol[1]}.__init_subclass__ ({_path(context, base.symbol[0])}:{item.line})"
-            yield _Watcher(where, item.function, _parameters(item.function, 0))
+            yield Watcher(where, item.function, _parameters(item.function, 0))
     for one in (cls, *version.classes.ancestors(cls)):
         home, name = _symbol(context, one, one.metaclass)
         metaclass = version.classes.all.get((home, name))
         if metaclass is None:
             if name and not name.startswith("enum.") and name not in METACLASSES:
-                yield _Watcher(f"the metaclass {name}")
+                yield Watcher(f"the metaclass {name}")
             continue
         for kind in (metaclass, *version.classes.ancestors(metaclass)):
             for method, seen in (("__new__", (3,)), ("__init__", (0, 3))):
                 item = kind.defines.get(method)
                 if item is not None and item.kind == "function":
                     where = f"{kind.symbol[1]}.{method} ({_path(context, kind.symbol[0])}:{item.line})"
-                    yield _Watcher(where, item.function, _parameters(item.function, *seen))
+                    yield Watcher(where, item.function, _parameters(item.function, *seen))
         return
 
 

@@ -18,8 +18,9 @@ import pylivepatch
 from pylivepatch.build import BuildResult, examine
 from pylivepatch.compiled import compile_patch
 from pylivepatch.errors import TransitionTimeout
+from pylivepatch.portrait import Portrait, portray
+from pylivepatch.verification.compare import differing
 from tests.edits.cases import Case, Question
-from tests.releases.portrait import portrait
 
 _PATIENCE = 20.0  # seconds
 _numbers = itertools.count()
@@ -46,12 +47,14 @@ class Pair:
     def build(self) -> BuildResult:
         return examine(self.old, self.new, name=self.name)
 
-    def of(self, full: Mapping[str, str]) -> dict[str, str]:
-        """A portrait with the names as the cases write them: without the package's own."""
-        return {key.removeprefix(f"{self.name}."): value for key, value in full.items()}
-
-    def portrait(self) -> dict[str, str]:
-        return self.of(portrait(sorted({*self.modules, *self.fresh})))
+    def portrait(self, names: Sequence[str]) -> Portrait:
+        """What is imported now, with the modules' names as the cases write them: without the package's own."""
+        found: Portrait = {}
+        for name, part in portray({name: sys.modules[name] for name in names}):
+            found.setdefault(name.removeprefix(f"{self.name}."), {}).update(part)
+        for symbols in found.values():
+            symbols.pop("_made", None)
+        return found
 
     @contextmanager
     def imported(self, side: Path, modules: Sequence[str]) -> Iterator[ModuleType]:
@@ -120,8 +123,13 @@ def made_in(module: ModuleType, code: str) -> dict[str, Any]:
     return made
 
 
-def differences(live: Mapping[str, str], fresh: Mapping[str, str]) -> set[str]:
-    return {name for name in {*live, *fresh} if live.get(name) != fresh.get(name)}
+def differences(live: Portrait, fresh: Portrait) -> set[str]:
+    """The names, ``main:f``, of which anything differs."""
+    return {
+        f"{module}:{symbol}"
+        for module in {*live, *fresh}
+        for symbol, _ in differing(live.get(module, {}), fresh.get(module, {}))
+    }
 
 
 def load_patch(result: BuildResult, timeout: float = _PATIENCE) -> pylivepatch.Applied:
@@ -142,12 +150,12 @@ def run(case: Case, pair: Pair) -> None:
     )
     with pair.imported(pair.new, pair.fresh) as module:
         made = made_in(module, case.made)
-        fresh = pair.of(portrait(pair.fresh))
+        fresh = pair.portrait(pair.fresh)
         assert answers(case.questions, module, made) == in_fresh, "a fresh import of the new version"
     with pair.imported(pair.old, pair.modules) as module:
         made = made_in(module, case.made)
         assert answers(case.questions, module, made) == before, "before the load"
-        old = pair.portrait()
+        old = pair.portrait(pair.modules)
         if result.patch is None:
             differing = differences(old, fresh) if kind == "builds" else set()
             assert differing == set(case.head.get("differs", ())), "nothing to carry"
@@ -162,10 +170,10 @@ def run(case: Case, pair: Pair) -> None:
                 applied = load_patch(result)
                 try:
                     assert answers(case.questions, module, made) == after, "after the load"
-                    live = pair.portrait()
+                    live = pair.portrait(sorted(set(pair.modules + pair.fresh) & sys.modules.keys()))
                 finally:
                     applied.unload()
                 found = differences(live, fresh)
                 assert found == set(case.head.get("differs", ())), f"the new version, and the live one: {found}"
         assert answers(case.questions, module, made) == before, "after the unload"
-        assert differences(pair.portrait(), old) == set(), "the old version, and the live one after the unload"
+        assert differences(pair.portrait(pair.modules), old) == set(), "the names after the unload"
