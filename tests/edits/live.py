@@ -47,9 +47,10 @@ class Pair:
     def build(self) -> BuildResult:
         return examine(self.old, self.new, name=self.name)
 
-    def portrait(self, names: Sequence[str]) -> Portrait:
+    def portrait(self) -> Portrait:
         """What is imported now, with the modules' names as the cases write them: without the package's own."""
         found: Portrait = {}
+        names = sorted({*self.modules, *self.fresh} & sys.modules.keys())
         for name, part in portray({name: sys.modules[name] for name in names}):
             found.setdefault(name.removeprefix(f"{self.name}."), {}).update(part)
         for symbols in found.values():
@@ -150,12 +151,12 @@ def run(case: Case, pair: Pair) -> None:
     )
     with pair.imported(pair.new, pair.fresh) as module:
         made = made_in(module, case.made)
-        fresh = pair.portrait(pair.fresh)
+        fresh = pair.portrait()
         assert answers(case.questions, module, made) == in_fresh, "a fresh import of the new version"
     with pair.imported(pair.old, pair.modules) as module:
         made = made_in(module, case.made)
         assert answers(case.questions, module, made) == before, "before the load"
-        old = pair.portrait(pair.modules)
+        old = pair.portrait()
         if result.patch is None:
             differing = differences(old, fresh) if kind == "builds" else set()
             assert differing == set(case.head.get("differs", ())), "nothing to carry"
@@ -170,10 +171,10 @@ def run(case: Case, pair: Pair) -> None:
                 applied = load_patch(result)
                 try:
                     assert answers(case.questions, module, made) == after, "after the load"
-                    live = pair.portrait(sorted(set(pair.modules + pair.fresh) & sys.modules.keys()))
+                    live = pair.portrait()
                 finally:
                     applied.unload()
                 found = differences(live, fresh)
                 assert found == set(case.head.get("differs", ())), f"the new version, and the live one: {found}"
         assert answers(case.questions, module, made) == before, "after the unload"
-        assert differences(pair.portrait(pair.modules), old) == set(), "the names after the unload"
+        assert differences(pair.portrait(), old) == set(), "the names after the unload"

@@ -135,7 +135,7 @@ def _check(pair: Pair, counts: dict[str, int]) -> None:
     try:
         with pair.imported(pair.new, pair.fresh) as module:
             kept = instances_of(module)
-            fresh, fresh_answers = pair.portrait(pair.fresh), ask(module, kept)
+            fresh, fresh_answers = pair.portrait(), ask(module, kept)
         with pair.imported(pair.old, pair.modules):
             pass
     except Exception:
@@ -147,7 +147,7 @@ def _check(pair: Pair, counts: dict[str, int]) -> None:
     note("\n".join(map(str, found)))
     assert all(one.code in codes.TABLE for one in found)
     with pair.imported(pair.old, pair.modules) as module:
-        old, kept = pair.portrait(pair.modules), instances_of(module)
+        old, kept = pair.portrait(), instances_of(module)
         vars(module)["_made"] = kept  # where a load looks for living functions
         before = ask(module, kept)
         if result.patch is None:
@@ -163,11 +163,11 @@ def _check(pair: Pair, counts: dict[str, int]) -> None:
                 counts["load refused"] = counts.get("load refused", 0) + 1
         if applied is not None:
             try:
-                live, answers = pair.portrait(pair.modules), ask(module, kept)
+                live, answers = pair.portrait(), ask(module, kept)
             finally:
                 gc.collect()  # classes that functions made, with methods that have no counterpart
                 applied.unload(deep=True)
-        again, after = pair.portrait(pair.modules), ask(module, kept)
+        again, after = pair.portrait(), ask(module, kept)
     assert differences(again, old) == set(), "the names after the unload"
     assert {one: (before[one], after[one]) for one in before if before[one] != after[one]} == {}, "after the unload"
     told = {one.code for one in found}
