@@ -305,6 +305,12 @@ class CompileError(LivePatchError):
     code = "PLP402"
 
 
+class RehearsalError(LivePatchError):
+    """A rehearsal did not come about: no such command, or it ended before the patch could be loaded."""
+
+    code = "PLP404"
+
+
 class VerifyError(LivePatchError):
     """A process could not be compared with a fresh import: no child could be run, or nothing was there to compare."""
 

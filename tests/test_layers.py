@@ -62,6 +62,7 @@ ALLOWED = {
     "portrait": set(),
     "live": {"portrait", "core", "prepare", "errors"},
     "verification": {"portrait", "hooks", "patch", "errors"},
+    "rehearsal": {"verification", "live", "core", "patchfile", "patch", "errors"},
     "build": {"patch", "patchfile", "hooks", "errors"},
     "agent": {"core", "live", "verification", "way", "taints", "compiled", "patchfile", "patch", "errors", "events"},
     "cli": {"agent", "verification", "way", "build", "patchfile", "patch", "hooks", "errors"},

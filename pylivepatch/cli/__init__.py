@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     ours = arguments[:2] if arguments[:1] == ["run"] else arguments  # the rest is the program's
+    ours = ours[: ours.index("--")] if "--" in ours else ours
     out = Output(json="--json" in ours)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot show must not fail a load that was done

@@ -13,6 +13,7 @@ from pylivepatch.cli import demo as demo_command
 from pylivepatch.cli import explain as explain_command
 from pylivepatch.cli import info as info_command
 from pylivepatch.cli import process
+from pylivepatch.cli import rehearse as rehearse_command
 from pylivepatch.cli import verify as verify_command
 from pylivepatch.cli.output import Output
 from pylivepatch.way import DEFAULT_GATE, DEFAULT_TIMEOUT, LONGEST_GATE, MODES, SUSPENDED
@@ -247,6 +248,35 @@ def run(program: tuple[str, ...], json: bool) -> None:
     from pylivepatch.agent import run as runner
 
     runner.run(program)
+
+
+@app.command()
+@click.option(
+    "--after",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Load it so many seconds after the start.  [default: when its modules are imported]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True, max=86400),
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    metavar="S",
+    help="Seconds to wait for those inside old functions.",
+)
+@click.option("--unload-after", is_flag=True, help="Take the patch out again at once, and verify both ways.")
+@_json
+@click.argument("file")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")
+@click.pass_context
+def rehearse(context: click.Context, /, file: str, command: tuple[str, ...], json: bool, **options: Any) -> None:
+    """Run a command on the old code, and load a patch into it while it runs.
+
+    COMMAND is what Python is to run: -m MODULE, a script, or a script of Python's such as pytest. Ends with its exit
+    status, or with 1 where the patch could not be loaded.
+    """
+    context.exit(rehearse_command.rehearse(Output(json=json), file, command, **options))
 
 
 @app.command(context_settings=_PASS_THROUGH)
