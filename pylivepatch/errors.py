@@ -78,6 +78,12 @@ class NothingToTrace(LivePatchError):
     code = "PLP102"
 
 
+class NoTrace(LivePatchError):
+    """There is no such tracing: it has ended."""
+
+    code = "PLP103"
+
+
 class PrepareError(LivePatchError):
     """A patch was refused before anything was touched. Base of the reasons below."""
 

@@ -64,8 +64,9 @@ ALLOWED = {
     "verification": {"portrait", "hooks", "patch", "errors"},
     "rehearsal": {"verification", "live", "core", "patchfile", "patch", "errors"},
     "build": {"patch", "patchfile", "hooks", "errors"},
-    "agent": {"core", "live", "verification", "way", "taints", "compiled", "patchfile", "patch", "errors", "events"},
-    "cli": {"agent", "verification", "way", "build", "patchfile", "patch", "hooks", "errors"},
+    "agent": {"core", "tracing", "live", "verification", "way", "taints", "compiled", "patchfile", "patch", "errors"}
+    | {"events"},
+    "cli": {"agent", "tracing", "verification", "way", "build", "patchfile", "patch", "hooks", "errors"},
 }
 
 

@@ -25,11 +25,13 @@ from pylivepatch.errors import AgentError, LivePatchError
 from pylivepatch.patch import Patch
 
 if TYPE_CHECKING:
+    from pylivepatch.tracing.records import Record
     from pylivepatch.verification import Live
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 ANSWER_TIMEOUT = 10.0  # seconds for an answer that takes the agent no time
 _PORTRAIT = 60.0  # seconds between two parts of a portrait, in a process that computes with all its threads
+_TRACE = 60.0  # seconds until a tracing has begun: each function takes some milliseconds
 _GRACE = 30.0  # seconds on top of a transition's time-out: for preparing it and for taking it back
 
 
@@ -109,6 +111,17 @@ class Client:
         body = json.dumps({"modules": list(modules), "packages": None if packages is None else list(packages)})
         self._stream("POST", "/portrait", body, _PORTRAIT, lines.append)
         return Live.of(lines)
+
+    def trace(self, patterns: Sequence[str], *, notrace: Sequence[str] = (), size: int = 1 << 16) -> Tracing:
+        """Begin to trace the functions whose ``module.qualname`` matches: see :func:`pylivepatch.trace`.
+
+        It ends with :meth:`Tracing.stop`, or when nobody has read it for a few seconds.
+
+        :raises pylivepatch.errors.NothingToTrace: no function of an imported module matches
+        :raises pylivepatch.errors.TargetBusy: a transition is under way there
+        """
+        body = json.dumps({"patterns": list(patterns), "notrace": list(notrace), "size": size})
+        return Tracing(self, self._stream("POST", "/traces", body, _TRACE, None))
 
     def reverse(self) -> dict[str, Any]:
         """Have the transition under way taken back. Returns what it was.
@@ -217,6 +230,38 @@ class Client:
                 details={"answer": data[:200].decode(errors="replace")},
             )
         return value
+
+
+class Tracing:
+    """A tracing in another process. ``functions``, ``names``, ``refused`` and ``lost`` are those of
+    :class:`pylivepatch.tracing.Tracer`; ``ended`` says that there is no more to read.
+    """
+
+    def __init__(self, client: Client, begun: Mapping[str, Any]) -> None:
+        from pylivepatch.tracing.records import Traced
+
+        self._client, self._path = client, f"/traces/{begun['trace']}"
+        self.functions = [Traced(*function) for function in begun["functions"]]
+        self.refused: dict[str, str] = dict(begun["refused"])
+        self.names: dict[int, tuple[str, int]] = {}
+        self.lost = 0
+        self.ended = False
+
+    def read(self) -> list[Record]:
+        """The next records, none where there are none yet. Raises :class:`~pylivepatch.errors.NoTrace` where it was not
+        read for too long.
+        """
+        from pylivepatch.tracing.records import Record, Traced
+
+        found = self._client._get(f"{self._path}?known={len(self.functions)}")
+        self.functions += [Traced(*function) for function in found["functions"]]
+        self.names |= {int(ident): (name, native) for ident, (name, native) in found["threads"].items()}
+        self.lost, self.ended = found["lost"], found["ended"]
+        return [Record(number, at, tuple(who), kind, f) for number, at, who, kind, f in found["records"]]
+
+    def stop(self) -> None:
+        """Take the hooks out of the process. What was recorded can still be read."""
+        self._client._request_json("DELETE", self._path)
 
 
 class _Callers(Exception):

@@ -9,11 +9,14 @@
 ``GET /patches/NAME``       one of them
 ``DELETE /patches/NAME``    unload; ``?timeout=15&deep=0``
 ``POST /portrait``          what the process runs; ``{"modules": […], "packages": […]}``
+``POST /traces``            trace functions; ``{"patterns": […], "notrace": […], "size": 65536}``
+``GET /traces/NAME``        its next records; ``?known=12`` functions that the client has
+``DELETE /traces/NAME``     trace no more; what was recorded can still be read
 =========================== ==================================================================
 
-A load, unload or portrait is answered line by line (``application/x-ndjson``): its events as they happen, and then
-``{"result": report}`` or ``{"error": {…}}``. Where it is refused before anything happened, the answer is a
-plain one with the error's own status.
+A load, unload, portrait or begin of a trace is answered line by line (``application/x-ndjson``): its events as they
+happen, and then ``{"result": report}`` or ``{"error": {…}}``. Where it is refused before anything happened, the answer
+is a plain one with the error's own status.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from typing import Any
 
 from pylivepatch import errors
 from pylivepatch.agent import options
+from pylivepatch.agent.traces import LARGEST_TRACE, TRACE_SIZE
 from pylivepatch.agent.wire import BadRequest, Request
 from pylivepatch.agent.work import Engine, Work, Worker
 
@@ -56,13 +60,18 @@ class Routes:
             methods = {"GET": self._patches, "POST": self._load}
         elif request.path == "/portrait":
             methods = {"POST": self._portrait}
+        elif request.path == "/traces":
+            methods = {"POST": self._trace}
+        elif request.path.startswith("/traces/") and request.path != "/traces/":
+            methods = {"GET": self._read_trace, "DELETE": self._stop_trace}
         elif request.path.startswith("/patches/") and request.path != "/patches/":
             methods = {"GET": self._patch, "DELETE": self._unload}
         else:
             raise BadRequest(
                 HTTPStatus.NOT_FOUND,
                 f"there is no {request.path}",
-                "there are /, /status, /status/reverse (and force, signal), /patches, /patches/NAME and /portrait",
+                "there are /, /status, /status/reverse (and force, signal), /patches, /patches/NAME, /portrait, "
+                "/traces and /traces/NAME",
             )
         if request.method not in methods:
             allow = ", ".join(methods)
@@ -124,13 +133,38 @@ class Routes:
         body = request.json()
         modules, packages = body.pop("modules", []), body.pop("packages", None)
         for names in (modules, [] if packages is None else packages):
-            if body or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            if body or not _is_list_of_names(names):
                 raise BadRequest(
                     HTTPStatus.BAD_REQUEST,
                     "a portrait is asked for by modules and packages",
                     "both are lists of names; packages may be null, for all",
                 )
         return self._worker.portrait(modules, packages)
+
+    def _trace(self, request: Request) -> Work:
+        body = request.json()
+        patterns, notrace, size = body.pop("patterns", []), body.pop("notrace", []), body.pop("size", TRACE_SIZE)
+        right = _is_list_of_names(patterns) and _is_list_of_names(notrace) and type(size) is int
+        if body or not right or not patterns or not 1 <= size <= LARGEST_TRACE:
+            raise BadRequest(
+                HTTPStatus.BAD_REQUEST,
+                "a trace is asked for by patterns, notrace and size",
+                f"the first two are lists of text, the first not empty; size is from 1 to {LARGEST_TRACE} records",
+            )
+        return self._worker.trace(patterns, notrace, size)
+
+    def _read_trace(self, request: Request) -> tuple[HTTPStatus, Any]:
+        known = request.query.get("known", "0")
+        if not known.isdecimal():
+            raise BadRequest(HTTPStatus.BAD_REQUEST, f"known={known} makes no sense", "it is a number of functions")
+        return HTTPStatus.OK, self._worker.traces.read(request.path.removeprefix("/traces/"), int(known))
+
+    def _stop_trace(self, request: Request) -> tuple[HTTPStatus, Any]:
+        return HTTPStatus.OK, self._worker.traces.stop(request.path.removeprefix("/traces/"))
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def info() -> dict[str, Any]:

@@ -139,6 +139,7 @@ class Agent:
         finally:
             for client in list(self._clients.values()):
                 client.close()
+            self._worker.traces.end()
             self._remove_socket()
             self._close()
 
@@ -162,8 +163,7 @@ class Agent:
     def _patience(self) -> float | None:
         """Milliseconds until some client's patience is up; ``None``, for ever, while there is none."""
         deadlines = [c.deadline for c in self._clients.values() if not (c.streaming and not c.wants_write)]
-        if self._accept_at is not None:
-            deadlines.append(self._accept_at)
+        deadlines += [at for at in (self._accept_at, self._worker.traces.deadline) if at is not None]
         return max(0.0, min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
 
     def _accept(self) -> None:
@@ -259,6 +259,7 @@ class Agent:
             else:
                 reads = select.POLLIN if client.wants_read else 0
                 self._poller.modify(descriptor, reads | (select.POLLOUT if client.wants_write else 0))
+        self._worker.traces.expire()
         if self._accept_at is not None and time.monotonic() >= self._accept_at:
             self._accept_at = None
         paused = self._accept_at is not None or len(self._clients) >= MAX_CLIENTS
@@ -335,7 +336,7 @@ def _at_exit() -> None:
 
 def _engine() -> Any:
     """The real engine: :mod:`pylivepatch.core`, with the reading of shipped patches beside it."""
-    from pylivepatch import compiled, core, live
+    from pylivepatch import compiled, core, live, tracing
     from pylivepatch.taints import taints as all_taints
 
     class CoreEngine:
@@ -348,6 +349,7 @@ def _engine() -> Any:
         signal = staticmethod(core.signal)
         taints = staticmethod(all_taints)
         portrait = staticmethod(live.portrait)
+        trace = staticmethod(tracing.start)
         decode = staticmethod(compiled.CompiledPatch.from_bytes)
 
     return CoreEngine()

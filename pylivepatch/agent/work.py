@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from pylivepatch import errors, events
 from pylivepatch.agent import native
+from pylivepatch.agent.traces import Tracer, Traces
 
 log = logging.getLogger("pylivepatch.agent")
 
@@ -37,6 +38,9 @@ class Engine(Protocol):
     def force(self) -> dict[str, Any]: ...
     def signal(self) -> list[str]: ...
     def portrait(self, modules: Sequence[str], packages: Sequence[str] | None) -> Iterator[dict[str, Any]]: ...
+    def trace(self, patterns: Sequence[str], notrace: Sequence[str], size: int) -> Tracer:
+        """Begin a tracing: a :class:`pylivepatch.tracing.Tracer` that was started."""
+
     def decode(self, data: bytes) -> Any:
         """Read what ``CompiledPatch.to_bytes`` gave. Raises ``WrongPython`` for code that cannot run here."""
 
@@ -63,7 +67,9 @@ class Work:
 
     @property
     def title(self) -> str:
-        return "a portrait" if self.action == "portrait" else f"the {self.action} of {self.patch or 'another patch'}"
+        if self.action in ("portrait", "trace"):
+            return f"a {self.action}"
+        return f"the {self.action} of {self.patch or 'another patch'}"
 
 
 class Outcome:
@@ -80,6 +86,7 @@ class Worker:
     def __init__(self, engine: Engine, wake: Callable[[], None]) -> None:
         self._engine = engine
         self._wake = wake
+        self.traces = Traces()
         self.current: Work | None = None
         self.last: dict[str, Any] | None = None
 
@@ -114,6 +121,12 @@ class Worker:
 
         return self._start(Work("portrait", "", run))
 
+    def trace(self, patterns: Sequence[str], notrace: Sequence[str], size: int) -> Work:
+        """Begin a tracing: its outcome says under which name :attr:`traces` has it."""
+        return self._start(
+            Work("trace", "", lambda _work: self.traces.add(self._engine.trace(patterns, notrace, size)))
+        )
+
     def _start(self, work: Work) -> Work:
         if self.current is not None:
             busy = self.current
@@ -145,7 +158,7 @@ class Worker:
                 log.exception("%s of %s failed", work.action, work.patch)
         finally:
             unsubscribe()
-        if work.action != "portrait":  # it changes nothing, so it is no answer to how the last change ended
+        if work.action not in ("portrait", "trace"):  # no answer to how the last change of the process ended
             self.last = {"action": work.action, "patch": work.patch, "time": time.time(), **outcome.value}
         work.items.append(outcome)  # the agent's thread clears ``current`` when it takes this up
         self._wake()
@@ -160,6 +173,8 @@ _STATUS: tuple[tuple[type[BaseException], HTTPStatus], ...] = (
     (errors.WrongPython, HTTPStatus.CONFLICT),
     (errors.NotRemovable, HTTPStatus.CONFLICT),
     (errors.NoTransition, HTTPStatus.CONFLICT),
+    (errors.NothingToTrace, HTTPStatus.NOT_FOUND),
+    (errors.NoTrace, HTTPStatus.NOT_FOUND),
     (errors.TransitionReversed, HTTPStatus.CONFLICT),
     (errors.EngineUnsupported, HTTPStatus.NOT_IMPLEMENTED),
     (errors.PrepareError, HTTPStatus.UNPROCESSABLE_ENTITY),

@@ -8,14 +8,17 @@ from typing import Any, TypeVar
 
 import click
 
+from pylivepatch.agent.traces import LARGEST_TRACE, TRACE_SIZE
 from pylivepatch.cli import build as build_command
 from pylivepatch.cli import demo as demo_command
 from pylivepatch.cli import explain as explain_command
 from pylivepatch.cli import info as info_command
 from pylivepatch.cli import process
 from pylivepatch.cli import rehearse as rehearse_command
+from pylivepatch.cli import trace as trace_command
 from pylivepatch.cli import verify as verify_command
 from pylivepatch.cli.output import Output
+from pylivepatch.tracing.text import TRACERS
 from pylivepatch.way import DEFAULT_GATE, DEFAULT_TIMEOUT, LONGEST_GATE, MODES, SUSPENDED
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -179,6 +182,41 @@ def list_(pid: int | None, socket: str | None, json: bool) -> None:
 def status(pid: int | None, socket: str | None, json: bool) -> None:
     """Show the transition under way in a process: its stage, its counter, who holds it."""
     process.status(Output(json=json), process.target(pid, socket))
+
+
+@app.command()
+@click.argument("patterns", nargs=-1, required=True, metavar="PATTERN...")
+@_target
+@click.option("--notrace", multiple=True, metavar="PATTERN", help="Not these; several.")
+@click.option(
+    "--tracer",
+    type=click.Choice(sorted(TRACERS)),
+    default="function_graph",
+    show_default=True,
+    help="The calls as a tree with durations, or a line for each entry.",
+)
+@click.option("--format", type=click.Choice(trace_command.FORMATS), default="text", show_default=True, help="How.")
+@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds.")
+@click.option("--depth", type=click.IntRange(min=0), default=0, metavar="N", help="Show so many levels of calls.")
+@click.option(
+    "--size",
+    type=click.IntRange(1, LARGEST_TRACE),
+    default=TRACE_SIZE,
+    show_default=True,
+    metavar="N",
+    help="Records that the buffer in the process holds.",
+)
+@click.option("-o", "--output", metavar="FILE", help="Write the trace there.")
+@_json
+def trace(pid: int | None, socket: str | None, json: bool, **options: Any) -> None:
+    """Trace the functions of a running process whose module.qualname matches, in ftrace's manner.
+
+    A pattern is as for file names: 'myservice.orders.*'. With --json the trace must go to a file.
+    """
+    chosen = trace_command.options_of(options)
+    if json and chosen.output is None:
+        raise click.UsageError("--json prints one object: name a file for the trace with -o")
+    trace_command.trace(Output(json=json), process.target(pid, socket), chosen)
 
 
 @app.command()

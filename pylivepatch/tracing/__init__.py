@@ -17,6 +17,6 @@ from __future__ import annotations
 
 from pylivepatch.tracing.functions import find
 from pylivepatch.tracing.records import Record
-from pylivepatch.tracing.tracer import Tracer, trace
+from pylivepatch.tracing.tracer import Tracer, start, trace
 
-__all__ = ["Record", "Tracer", "find", "trace"]
+__all__ = ["Record", "Tracer", "find", "start", "trace"]

@@ -134,16 +134,15 @@ def trace(*patterns: str, notrace: Iterable[str] = (), size: int = 1 << 16) -> I
     ``size`` is how many records the buffer holds. Raises :class:`NothingToTrace` where no function matches, and what
     :meth:`Tracer.start` raises.
     """
-    tracer = Tracer(size)
-    tracer.start(chosen(patterns, notrace))
+    tracer = start(patterns, notrace, size)
     try:
         yield tracer
     finally:
         tracer.stop()
 
 
-def chosen(patterns: Iterable[str], notrace: Iterable[str] = ()) -> list[FunctionType]:
-    """:func:`find`, but raises :class:`NothingToTrace` where there is none."""
+def start(patterns: Iterable[str], notrace: Iterable[str] = (), size: int = 1 << 16) -> Tracer:
+    """As :func:`trace`, until the tracer that is returned is stopped."""
     patterns = tuple(patterns)
     functions = find(patterns, notrace)
     if not functions:
@@ -152,7 +151,9 @@ def chosen(patterns: Iterable[str], notrace: Iterable[str] = ()) -> list[Functio
             where=", ".join(patterns),
             advice="patterns match module.qualname, such as 'myservice.orders.*'; the module must be imported already",
         )
-    return functions
+    tracer = Tracer(size)
+    tracer.start(functions)
+    return tracer
 
 
 def _thread_names() -> dict[int, tuple[str, int]]:

@@ -1,0 +1,110 @@
+"""``pylivepatch trace``: function tracing in another process, followed live."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import click
+
+from pylivepatch.agent.client import Client, Tracing
+from pylivepatch.cli.output import Output
+from pylivepatch.errors import LivePatchError
+from pylivepatch.tracing.formats import json_line, perfetto, trace_events
+from pylivepatch.tracing.records import Record
+from pylivepatch.tracing.text import TRACERS, lost_line
+
+FORMATS = ("text", "jsonl", "perfetto")
+_POLL = 0.1  # seconds between two looks while there is nothing new
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is traced, for how long, and how it is shown."""
+
+    patterns: tuple[str, ...]
+    notrace: tuple[str, ...]
+    tracer: str
+    format: str
+    duration: float | None
+    depth: int
+    size: int
+    output: str | None
+
+
+def trace(out: Output, client: Client, options: Options) -> None:
+    """Trace until the duration is over, or Ctrl-C. The trace goes to standard output, all else to standard error."""
+    with ExitStack() as stack:
+        file = _opened(options.output, stack)
+        tracing = client.trace(options.patterns, notrace=options.notrace, size=options.size)
+        for name, why in tracing.refused.items():
+            out.hint(f"not traced: {name}: {why}")
+        out.hint(f"tracing {len(tracing.functions)} functions; Ctrl-C ends it")
+        records = _follow(tracing, options.duration)
+        if options.format == "perfetto":
+            everything = list(records)
+            file.write(
+                perfetto(trace_events(everything, tracing.functions, tracing.names, pid=client.pid, lost=tracing.lost))
+                + "\n"
+            )
+        else:
+            for line in _lines(tracing, options, records):
+                file.write(line + "\n")
+                file.flush()
+    if tracing.lost:
+        out.hint(lost_line(tracing.lost))
+    out.object({"functions": [f.name for f in tracing.functions], "refused": tracing.refused, "lost": tracing.lost})
+
+
+def _lines(tracing: Tracing, options: Options, records: Iterator[Record]) -> Iterator[str]:
+    if options.format == "jsonl":
+        for record in records:
+            yield json_line(record, tracing.functions, tracing.names)
+        return
+    header, kind = TRACERS[options.tracer]
+    yield header.rstrip("\n")
+    made = kind(tracing.functions, tracing.names, depth=options.depth)
+    for record in records:
+        yield from made.lines([record])
+    yield from made.rest()
+    if tracing.lost:
+        yield lost_line(tracing.lost)
+
+
+def _follow(tracing: Tracing, duration: float | None) -> Iterator[Record]:
+    """The records as they come, until the time is up or Ctrl-C, and then those that are left."""
+    until = None if duration is None else time.monotonic() + duration
+    try:
+        while until is None or time.monotonic() < until:
+            found = tracing.read()
+            yield from found
+            if not found:
+                time.sleep(_POLL if until is None else max(0.0, min(_POLL, until - time.monotonic())))
+    except KeyboardInterrupt:
+        pass
+    tracing.stop()
+    while not tracing.ended:
+        yield from tracing.read()
+
+
+def _opened(path: str | None, stack: ExitStack) -> TextIO:
+    if path is None:
+        return sys.stdout
+    try:
+        return stack.enter_context(open(path, "w", encoding="utf-8"))
+    except OSError as error:
+        raise LivePatchError(
+            f"the file cannot be written: {error.strerror}", where=path, advice="name another with -o", code="PLP410"
+        ) from error
+
+
+def options_of(values: dict[str, Any]) -> Options:
+    """The command's parameters. Raises ``click.UsageError`` for what does not go together."""
+    options = Options(**values)
+    if options.format != "text" and options.depth:
+        raise click.UsageError("--depth is of the text layouts")
+    return options
