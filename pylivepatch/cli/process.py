@@ -38,7 +38,7 @@ def load(out: Output, client: Client, file: str, *, timeout: float, replace: boo
     def work(on_event: OnEvent) -> dict[str, Any]:
         return client.load(file, timeout=timeout, on_event=on_event, **more)
 
-    _switch(out, client, "load", file, timeout, work)
+    _switch(out, client, "load", file, _bound(timeout, options), work)
 
 
 def unload(out: Output, client: Client, name: str, *, timeout: float, **options: Any) -> None:
@@ -48,7 +48,14 @@ def unload(out: Output, client: Client, name: str, *, timeout: float, **options:
     def work(on_event: OnEvent) -> dict[str, Any]:
         return client.unload(name, timeout=timeout, on_event=on_event, **_known_to_all(options))
 
-    _switch(out, client, "unload", name, timeout, work)
+    _switch(out, client, "unload", name, _bound(timeout, options), work)
+
+
+def _bound(timeout: float, options: Mapping[str, Any]) -> str:
+    """Within what time it ends, in words."""
+    if options.get("incremental"):
+        return f"{2 * timeout:g} s (or stay in part, which `pylivepatch list` shows)"
+    return f"{timeout:g} s"
 
 
 def _known_to_all(options: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +68,7 @@ def _switch(
     client: Client,
     action: str,
     what: str,
-    timeout: float,
+    bound: str,
     work: Callable[[OnEvent], dict[str, Any]],
 ) -> None:
     progress = Progress(out)
@@ -69,13 +76,13 @@ def _switch(
         with progress:
             report = work(progress.on_event)
     except KeyboardInterrupt:
-        _interrupted(out, client, action, what, timeout)
+        _interrupted(out, client, action, what, bound)
         raise click.exceptions.Exit(INTERRUPTED) from None
     out.object({"pid": client.pid or client.info().get("pid"), **report})
     tell_report(out, report)
 
 
-def _interrupted(out: Output, client: Client, action: str, what: str, timeout: float) -> None:
+def _interrupted(out: Output, client: Client, action: str, what: str, bound: str) -> None:
     """The wait was given up. The process goes on by itself: say with what."""
     option = f"--pid {client.pid}" if client.pid is not None else f"--socket {shlex.quote(client.path)}"
     try:
@@ -87,7 +94,7 @@ def _interrupted(out: Output, client: Client, action: str, what: str, timeout: f
         stage = (state.get("transition") or {}).get("stage", "prepare")
         message = (
             f"Interrupted, but the {work['action']} of {work['patch'] or what} goes on in the process (stage "
-            f"{stage}): it will be complete, or taken back, within {timeout:g} s. "
+            f"{stage}): it will be complete, or taken back, within {bound}. "
             f"`pylivepatch status {option}` tells which."
         )
     elif (last := state.get("last")) and last.get("action") == action and "result" in last:
