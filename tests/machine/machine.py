@@ -1,7 +1,8 @@
 """The machine: what may be done to patches and functions, beside a model that says what must come of it.
 
 The model is a stack of patches, each a table of the versions that it brings. What a function answers is the topmost
-version; what is suspended in a function's code holds a transition away from that code. Where time decides (a reverse
+version; what is suspended in a function's code holds a transition away from that code, unless it is forced: then what is
+inside finishes as it began, and the patch stays for good. Where time decides (a reverse
 that was asked for, a fault in the middle) the outcome is read from what was raised, and must be whole either way.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -34,7 +36,13 @@ MODES = st.sampled_from([("refcount", True), ("refcount", False), ("stop-machine
 FAULTS = [(Transition, name) for name in ("prepare", "commit_if_idle", "enable", "check_unchanged", "check_hooks")]
 FAULTS += [(Refcount, name) for name in ("drain", "release", "await_commit")]
 """The steps towards the switch. The way back is not among them: there is none from it."""
+FORCED_AT = [("refcount", "enable"), ("refcount", "drain"), ("stop-machine", "stop"), ("per-task", "move")]
+"""Modes, and the stage at which force is asked for: before the first look for who is inside."""
 NUMBERS = st.integers(0, FUNCTIONS - 1)
+
+
+_names = itertools.count(1)
+"""Of patches, each once: what was told of one stays told."""
 
 
 class Injected(Exception):
@@ -45,6 +53,7 @@ class Injected(Exception):
 class Applied:
     name: str
     versions: dict[int, int]  # function: version
+    forced: bool = False  # it cannot be taken out any more
 
 
 @dataclass
@@ -75,7 +84,7 @@ class Machine(RuleBasedStateMachine):
         self.originals = [weakref.ref(function.__code__) for function in self.functions]
         self.stack: list[Applied] = []
         self.suspended: list[Suspended] = []
-        self.names = 0
+        self.is_defined = True
 
     def make(self, number: int, version: int, shape: Shape) -> Any:
         self.shapes[number, version] = shape
@@ -121,7 +130,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def every_function_answers_in_the_models_version(self) -> None:
-        for number in range(FUNCTIONS) if hasattr(self, "names") else ():
+        for number in range(FUNCTIONS) if hasattr(self, "is_defined") else ():
             assert self.space[f"f{number}"]() == self.answer(number)
             if not any(number in applied.versions for applied in self.stack):
                 assert self.functions[number].__code__ is self.originals[number]()
@@ -129,7 +138,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_stack_is_the_models_and_nothing_is_under_way(self) -> None:
         assert pylivepatch.status() is None
-        if hasattr(self, "names"):
+        if hasattr(self, "is_defined"):
             assert [applied.name for applied in pylivepatch.patches()] == [applied.name for applied in self.stack]
 
     @precondition(lambda self: len(self.suspended) < 3)
@@ -169,8 +178,8 @@ class Machine(RuleBasedStateMachine):
 
     def new_patch(self, data: st.DataObject, **options: Any) -> tuple[Patch, Applied]:
         numbers = data.draw(st.sets(NUMBERS, min_size=1), label="functions")
-        self.names += 1
-        patch, model = Patch(f"p{self.names}", **options), Applied(f"p{self.names}", {})
+        name = f"p{next(_names)}"
+        patch, model = Patch(name, **options), Applied(name, {})
         for number in sorted(numbers):
             self.versions += 1
             model.versions[number] = self.versions
@@ -207,7 +216,7 @@ class Machine(RuleBasedStateMachine):
     def unload(self, pick: int, mode: tuple[str, bool]) -> None:
         index = pick % len(self.stack)
         model = self.stack[index]
-        if self.stands(index):
+        if self.stands(index) or model.forced:
             self.refused(NotRemovable, lambda: pylivepatch.unload(model.name, timeout=SOON))
             return
         held = self.is_held(set(model.versions))
@@ -224,6 +233,9 @@ class Machine(RuleBasedStateMachine):
     def replace_all(self, data: st.DataObject, mode: tuple[str, bool]) -> None:
         """A cumulative patch: what it does not bring goes back to what it was."""
         patch, model = self.new_patch(data)
+        if any(applied.forced for applied in self.stack):
+            self.refused(NotRemovable, lambda: pylivepatch.load(patch, timeout=SOON, mode=mode[0], replace=True))
+            return
         touched = set(model.versions).union(*(applied.versions for applied in self.stack))
         held = self.is_held(touched)
 
@@ -250,6 +262,41 @@ class Machine(RuleBasedStateMachine):
             return
         assert applied.tainted == self.is_held(set(model.versions))
         self.stack.append(model)
+
+    # --- what is forced -----------------------------------------------------------------------------------
+
+    @rule(data=st.data(), way=st.sampled_from(FORCED_AT))
+    def force_a_load(self, data: st.DataObject, way: tuple[str, str]) -> None:
+        patch, model = self.new_patch(data)
+        held = self.is_held(set(model.versions))
+        with forcing(way[1]):
+            applied = pylivepatch.load(patch, timeout=SOON if held else PATIENCE, mode=way[0])
+        model.forced = held  # where nothing holds it, it switches before it could be forced
+        self.stack.append(model)
+        assert (applied.forced, applied.tainted, applied.report["forced"]) == (held, held, held)
+        self.told_of("load", model)
+
+    @precondition(lambda self: self.stack)
+    @rule(pick=st.integers(0, 9), way=st.sampled_from(FORCED_AT))
+    def force_an_unload(self, pick: int, way: tuple[str, str]) -> None:
+        index = pick % len(self.stack)
+        model = self.stack[index]
+        with forcing(way[1]):
+            if self.stands(index) or model.forced:
+                self.refused(NotRemovable, lambda: pylivepatch.unload(model.name, timeout=SOON, mode=way[0]))
+                return
+            held = self.is_held(set(model.versions))
+            report = pylivepatch.unload(model.name, timeout=SOON if held else PATIENCE, mode=way[0])
+        self.stack.remove(model)
+        assert report["forced"] is held
+        model.forced = held
+        self.told_of("unload", model)
+
+    @staticmethod
+    def told_of(action: str, model: Applied) -> None:
+        """What was forced is told for good, with who was inside; nothing else is."""
+        taints = [t for t in pylivepatch.taints() if (t.patch, t.action) == (model.name, action)]
+        assert [(t.reason, bool(t.details)) for t in taints] == ([("forced", True)] if model.forced else [])
 
     # --- what is refused, reversed, and what fails ---------------------------------------------------------
 
@@ -308,7 +355,8 @@ class Machine(RuleBasedStateMachine):
         else:
             model = self.stack[index]
             action = lambda: pylivepatch.unload(model.name, timeout=SOON)  # noqa: E731
-        with fast_path(False), failing(*fault, late=late), contextlib.suppress(Injected, TransitionTimeout):
+        expected = (Injected, TransitionTimeout, *([NotRemovable] if model.forced else ()))
+        with fast_path(False), failing(*fault, late=late), contextlib.suppress(*expected):
             action()
         gc.collect()
         is_there = model.name in [applied.name for applied in pylivepatch.patches()]
@@ -317,9 +365,9 @@ class Machine(RuleBasedStateMachine):
         elif not is_there and model in self.stack:
             self.stack.remove(model)
 
-    @rule(data=st.data(), number=NUMBERS)
-    def load_while_a_thread_is_inside(self, data: st.DataObject, number: int) -> None:
-        """It holds what it executes; what it calls later is of the version that is then in force."""
+    @rule(data=st.data(), number=NUMBERS, force=st.booleans())
+    def load_while_a_thread_is_inside(self, data: st.DataObject, number: int, force: bool) -> None:
+        """It holds what it executes, or goes on in it; what it calls later is of the version that is then in force."""
         patch, model = self.new_patch(data)
         self.inside, self.leave = threading.Event(), threading.Event()
         inside, answers, before = self.inside, [], self.version(number)
@@ -333,12 +381,15 @@ class Machine(RuleBasedStateMachine):
         assert inside.wait(PATIENCE)
         held = number in model.versions or self.is_held(set(model.versions))
         try:
-            self.transition(
-                model,
-                lambda: pylivepatch.load(patch, timeout=SOON if held else PATIENCE),
-                held=held,
-                applied=lambda: self.stack.append(model),
-            )
+            with forcing("enable") if force else contextlib.nullcontext():
+                self.transition(
+                    model,
+                    lambda: pylivepatch.load(patch, timeout=SOON if held else PATIENCE),
+                    held=held and not force,
+                    applied=lambda: self.stack.append(model),
+                )
+            model.forced = held and force
+            self.told_of("load", model)
         finally:
             self.leave.set()
             thread.join(PATIENCE)
@@ -347,11 +398,12 @@ class Machine(RuleBasedStateMachine):
     # --- the end ------------------------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        if not hasattr(self, "names"):
+        if not hasattr(self, "is_defined"):
             return
         self.suspended.clear()
         gc.collect()
         for applied in reversed(pylivepatch.patches()):
+            applied.forced = False  # what was inside is gone
             applied.unload(timeout=PATIENCE)
         for function, original in zip(self.functions, self.originals, strict=True):
             assert function.__code__ is original()
@@ -365,6 +417,16 @@ def fast_path(allowed: bool) -> Iterator[None]:
         yield
     finally:
         Transition.fast_path = before
+
+
+@contextlib.contextmanager
+def forcing(kind: str) -> Iterator[None]:
+    """Somebody asks to force what is under way when it comes to this stage."""
+    unsubscribe = pylivepatch.subscribe(lambda event: event.kind == kind and pylivepatch.force())
+    try:
+        yield
+    finally:
+        unsubscribe()
 
 
 @contextlib.contextmanager
