@@ -27,6 +27,8 @@ Invariants:
   exception table entry, so what is raised at RESUME (``KeyboardInterrupt``, a ``throw()`` into a generator that was
   never started) meets no exit hook, and what is raised in an exit hook (after ``commit``) meets no second one. Nor
   does what is raised at the return behind it, by a trace function that is told of it.
+* An exit hook before a return has the line of that return, and no part of it begins a line: a trace function is told of
+  the line before the hook, if at all. The other hooks have no line.
 * In a generator the entry hook runs at the first resumption; a generator made before the switch and started after
   it is a late entry. From then on it is counted until it returns, raises, is closed or collected. CPython closes a
   generator without running it where only its own StopIteration handler covers the ``yield``; it knows this from
@@ -126,6 +128,10 @@ def traced(code: CodeType) -> Template:
     return builder.finish()
 
 
+def _line(op: Op) -> int | None:
+    return op.location.lineno if op.location is not None else None
+
+
 def _where(code: CodeType) -> str:
     return f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
 
@@ -208,14 +214,16 @@ class _Builder:
         self._keep_generator_running_on_close(body)
         handler, handler_ops = self._exception_exit(raised)
         returns = [op for op in body if op.name in RETURNS]
+        lines = {op: line for op in returns if (line := self._line_of_return(op, body, handler)) is not None}
         for op in body:
             op.handler = op.handler or (None if op in returns else handler)
-        if all(op.handler is not handler for op in body):
-            handler_ops = []  # there is nothing but a return
         late_ops = self._late_entry() if late else []
         tail = [*handler_ops, *late_ops, *self._uncounted_stop_iteration(preamble, returns)]
         for op in returns:
-            insert_before(body, op, hooks.inline(leave, self.constant, op))
+            hook = hooks.inline(leave, self.constant, op)
+            for each in hook:
+                each.location = op.location
+            insert_before(body, op, [lines[op], *hook] if op in lines else hook)
         # After the exit hooks: a body may begin with its return, and the entry hook must go on to the hook before it.
         begin = hooks.inline(entry, self.constant, body[0], late_ops[0] if late else None)
         self.ops = [*preamble, *begin, *body, *tail]
@@ -229,6 +237,19 @@ class _Builder:
             self.body = (body[0], late_ops[0])
             late_stack = len(self._parameters()) + 1 + hooks.stacksize(hooks.kind(self.original))
             self.stack = max(self.stack, late_stack)
+
+    @staticmethod
+    def _line_of_return(op: Op, body: list[Op], handler: Handler) -> Op | None:
+        """An instruction for a trace function to be told of the return's line at, where it is told of it.
+
+        It stands before the exit hook, which has the same line: so nobody is told of that in the hook, nor again at the
+        return behind it. What the trace function raises here leaves a call that is still counted.
+        """
+        before = body[body.index(op) - 1] if op is not body[0] else op
+        if before is not op and before.name != "RESUME" and _line(before) == _line(op):
+            jumps = [other for other in body if other.target is op]
+            return Op("NOP", location=op.location, handler=op.handler or handler) if jumps else None
+        return Op("NOP", location=op.location, handler=op.handler or handler)
 
     def _exception_exit(self, raised: str) -> tuple[Handler, list[Op]]:
         """``finally`` as the compiler writes it, with the raising instruction's offset kept for ``f_lineno``."""

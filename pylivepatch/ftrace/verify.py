@@ -8,7 +8,8 @@ the trampoline's (the *image* of the body), and requires that
   runs in between is what it should be: the entry hook directly after RESUME, an exit hook before each return, the
   report of a new function directly after it is made, and nothing anywhere else. What a hook *does* is found by
   following it with several values of the counter (:mod:`pylivepatch.ftrace.follow`), not by how it looks;
-* no counting hook has a line, or is covered by a handler of the body;
+* no counting hook has a line of its own, or is covered by a handler of the body. One before a return has the line of
+  that, which must have been told before it: by the instruction before, or by a NOP that is covered as the body is;
 * every instruction that the original's exception table covers is covered in the same way (same handler, depth, lasti),
   every other one of the body by the exit handler at depth 0, which counts and raises again; a return, which has been
   counted, by no handler that comes to count once more;
@@ -106,6 +107,7 @@ class _Comparison:
         self.late = -1
         self.depth = 0  # of the deepest hook
         self.hooks: dict[int, int] = {}  # where each counting hook begins and ends
+        self.tellers: dict[int, int] = {}  # for returns of the original: the NOP before the exit hook
         self.waiting: set[int] = set()  # indices of the await in the entry hook
         self.used: set[int] = set()  # indices of instructions that have their place
 
@@ -119,6 +121,7 @@ class _Comparison:
         self.new = Listing(self.template.code)
         time.sleep(0)
         self.follower = Follower(self.new, tuple(self.consts), self.inherited)
+        self.targets = {self.old.target(i) for i in range(len(self.old.instructions))}
         self._align()
         if counted:
             entries = [i for i, instr in enumerate(self.old.instructions) if instr.opname == "RESUME"]
@@ -191,8 +194,10 @@ class _Comparison:
             target = self.old.target(i)
             if target is not None:
                 arrivals.add((self.new.target(at), target))
+            at = self.tellers.get(i, at)
             before, after = self.old.covers[i], self.new.covers[at]
-            if before is not None and after is not None and i > self.resume and not self._is_counted_return(i):
+            counts = i > self.resume and (i in self.tellers or not self._is_counted_return(i))
+            if before is not None and after is not None and counts:
                 arrivals.add((after.target, before.target))
         for start, index in arrivals:
             if start is None:
@@ -274,9 +279,23 @@ class _Comparison:
         if not begin <= start <= end:
             raise Problem(f"what goes to {self.old.instructions[index].offset} goes elsewhere")
         if counted and index > self.resume and self.old.instructions[index].opname in _RETURNS:
+            start = self._check_line(start, index, jumped=index in self.targets)
             self._check_exit(start, end, "on_return")
         elif start != end:
             raise Problem(f"there is more before {self.old.instructions[index].offset} than there should be")
+
+    def _check_line(self, start: int, index: int, *, jumped: bool) -> int:
+        """The return's line is told before its exit hook, if it is to be told. Returns where that begins."""
+        before, line = self.old.instructions[index - 1], _line(self.old.instructions[index])
+        if self.new.instructions[start].opname == "NOP":
+            if self.new.instructions[start].positions != self.old.instructions[index].positions:
+                raise Problem(f"the line of the return at {self.old.instructions[index].offset} is another")
+            self.tellers[index] = start
+            self.used.add(start)
+            return start + 1
+        if jumped or before.opname == "RESUME" or _line(before) != line:
+            raise Problem(f"the line of the return at {self.old.instructions[index].offset} is told in its hook")
+        return start
 
     def _check_exit(self, start: int, end: int, _way: str) -> None:
         """From ``start`` to ``end`` stands an exit hook. It is the same one for each way out."""
@@ -309,38 +328,48 @@ class _Comparison:
             raise Problem(f"the hook before {self.new.instructions[end].offset} is not its own")
 
     def _check_places(self) -> None:
-        """No hook has a line, and none is covered; those of the exit handler are its own affair."""
-        handler = next((cover.target for cover in self.exits), len(self.new.instructions))
+        """No hook has a line but its return's, none is covered; those of the exit handler are its own affair."""
+        handler = next(iter(self.exits)).target
+        returns = {at for i, at in enumerate(self.image) if self._is_counted_return(i)}
         for start, end in self.hooks.items():
+            line = _line(self.new.instructions[end]) if end in returns else None
             for i in range(start, end):
                 instr = self.new.instructions[i]
                 if self.new.covers[i] is not None and start != handler + 1 and i not in self.waiting:
                     raise Problem(f"the hook at {instr.offset} is covered by a handler")
-                if _has_line(instr):
-                    raise Problem(f"the hook at {instr.offset} has a line")
+                if _line(instr) != line:
+                    raise Problem(f"the hook at {instr.offset} has a line of its own")
 
     def _check_covers(self, counted: bool) -> None:
         """Depths; that the handlers are the right ones is checked as arrivals are."""
         exits: set[Cover] = set()
         for i, at in enumerate(self.image):
             before, after, offset = self.old.covers[i], self.new.covers[at], self.old.instructions[i].offset
-            if before is not None:
-                if after is None or before[1:] != after[1:]:
-                    raise Problem(f"the handler of {offset} has another depth")
-                if i <= self.resume or self._is_counted_return(i):
-                    self._check_copy(before.target, after.target)
-            elif self._is_counted_return(i):
-                if after is not None:
-                    raise Problem(f"the return at {offset} is covered by a handler")
-            elif counted and i > self.resume:
-                if after is None or after[1:] != (0, True):
-                    raise Problem(f"the exit handler does not cover {offset} at depth 0")
-                exits.add(after)
-            elif after is not None:
+            if i > self.resume and not self._is_counted_return(i):
+                self._check_cover(before, after, offset, exits if counted else None)
+            elif before is None and after is not None:
                 raise Problem(f"the instruction at {offset} is covered by a handler")
-        if len(exits) > 1:
+            elif before is not None:
+                self._check_cover(before, after, offset, None)
+                self._check_copy(before.target, after.target if after else -1)
+            if i in self.tellers:
+                self._check_cover(before, self.new.covers[self.tellers[i]], offset, exits)
+        if len(exits) != (1 if counted else 0):
             raise Problem("there is no one exit handler")
         self.exits = exits
+
+    @staticmethod
+    def _check_cover(before: Cover | None, after: Cover | None, offset: int, exits: set[Cover] | None) -> None:
+        """Covered as in the original; what was not covered there is so by one of ``exits``, if that is given."""
+        if before is not None:
+            if after is None or before[1:] != after[1:]:
+                raise Problem(f"the handler of {offset} has another depth")
+        elif exits is not None:
+            if after is None or after[1:] != (0, True):
+                raise Problem(f"the exit handler does not cover {offset} at depth 0")
+            exits.add(after)
+        elif after is not None:
+            raise Problem(f"the instruction at {offset} is covered by a handler")
 
     def _is_counted_return(self, index: int) -> bool:
         """Whether an exit hook stands before this instruction of the original: what it raises was counted."""
@@ -363,8 +392,6 @@ class _Comparison:
 
     def _check_exit_handler(self) -> None:
         """It counts and raises again; and should the hook raise, the thread's exception state is restored."""
-        if not self.exits:  # nothing but a return, which cannot be left by an exception
-            return
         (start, _, _), new = next(iter(self.exits)), self.new.instructions
         end = next((i for i in range(start, len(new)) if new[i].opname == "RERAISE"), start)
         shape = [(i.opname, i.arg) for i in (new[start], *new[end : end + 4])]
@@ -377,7 +404,7 @@ class _Comparison:
             instr = new[i]
             if self.new.covers[i] != restore:
                 raise Problem(f"the exit handler's {instr.opname} at {instr.offset} is covered wrongly")
-            if _has_line(instr):
+            if _line(instr) is not None:
                 raise Problem(f"the exit handler's {instr.opname} at {instr.offset} has a line")
         self._add([start, *range(end, end + 4)])
 
@@ -452,8 +479,8 @@ def _same(a: dis.Instruction, b: dis.Instruction) -> bool:
     return a.opcode in JUMPS or b.arg == unmarked(a)
 
 
-def _has_line(instr: dis.Instruction) -> bool:
-    return instr.positions is not None and instr.positions.lineno is not None
+def _line(instr: dis.Instruction | None) -> int | None:
+    return instr.positions.lineno if instr is not None and instr.positions is not None else None
 
 
 def _judge(effect: Effect, stored: int, *, commits: bool) -> str:

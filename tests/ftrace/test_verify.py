@@ -6,12 +6,13 @@ import dataclasses
 import dis
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from types import CodeType
 from typing import Any
 
 import pytest
+from bytecode.instr import InstrLocation
 
 from pylivepatch.errors import UnswappableShape
 from pylivepatch.ftrace import assembly
@@ -93,7 +94,23 @@ def nothing() -> None:
     pass
 
 
+# fmt: off
+def in_lines(x: int) -> int:
+    return (
+        x
+    )
+
+
+def generator_in_lines(x: int) -> Iterator[int]:
+    yield x
+    return (
+        x
+    )
+# fmt: on
+
+
 ORIGINALS = [plain, careful, generator, bare_generator, coroutine, async_generator, iterable_coroutine, maker]
+ORIGINALS += [in_lines, generator_in_lines]
 
 
 def paths_of(code: CodeType) -> list[Path]:
@@ -134,9 +151,9 @@ def loads(ops: list[Op], index: int) -> list[Op]:
 
 
 def hook_before(ops: list[Op], op: Op) -> list[Op]:
-    """The exit hook: the instructions without a line directly before ``op``, but for those of the entry hook."""
+    """The exit hook: the instructions directly before ``op`` that no handler covers."""
     end = start = ops.index(op)
-    while ops[start - 1].location == NOWHERE and not leads_to_late_entry(ops, ops[start - 1]):
+    while ops[start - 1].handler is None:
         start -= 1
     return ops[start:end]
 
@@ -476,14 +493,48 @@ def test_a_late_entry_inside_a_wrong_handler_is_caught() -> None:
 
 
 @pytest.mark.parametrize("function", [plain, generator], ids=lambda f: f.__name__)
-def test_a_hook_with_a_line_is_caught(function: Callable[..., Any]) -> None:
-    """A trace function would run between its instructions."""
+@pytest.mark.parametrize("index", [0, 3, -1])
+@pytest.mark.parametrize("lines", [1, None])
+def test_an_exit_hook_with_another_line_than_its_return_is_caught(
+    function: Callable[..., Any], index: int, lines: int | None
+) -> None:
+    """A trace function would run between its instructions, or be told of the return's line once more."""
 
     def edit(ops: list[Op], template: Template) -> None:
         ret = last_return(ops)
-        hook_before(ops, ret)[3].location = ret.location
+        assert ret.location is not None
+        assert ret.location.lineno is not None
+        line = ret.location.lineno + lines if lines else None
+        hook_before(ops, ret)[index].location = InstrLocation(line, line, None, None)
 
-    caught(function, edit, "")
+    caught(function, edit, "has a line of its own")
+
+
+def test_an_entry_hook_with_a_line_is_caught() -> None:
+    def edit(ops: list[Op], template: Template) -> None:
+        entry_hook(ops)[-3].location = last_return(ops).location
+
+    caught(plain, edit, "has a line of its own")
+
+
+def teller(ops: list[Op]) -> Op:
+    """The NOP that is told of as the line of the last return."""
+    found = ops[ops.index(hook_before(ops, last_return(ops))[0]) - 1]
+    assert found.name == "NOP"
+    return found
+
+
+@pytest.mark.parametrize("function", [in_lines, generator_in_lines], ids=lambda f: f.__name__)
+def test_a_line_that_would_be_told_in_the_exit_hook_is_caught(function: Callable[..., Any]) -> None:
+    caught(function, lambda ops, _: remove(ops, [teller(ops)]), "is told in its hook")
+
+
+def test_a_line_that_is_told_of_where_no_handler_counts_is_caught() -> None:
+    caught(in_lines, lambda ops, _: setattr(teller(ops), "handler", None), "the exit handler does not cover")
+
+
+def test_a_line_that_is_told_of_as_another_is_caught() -> None:
+    caught(in_lines, lambda ops, _: setattr(teller(ops), "location", ops[0].location), "is another")
 
 
 def test_a_body_that_has_lost_its_line_is_caught() -> None:

@@ -1,9 +1,9 @@
 """The machine: what may be done to patches and functions, beside a model that says what must come of it.
 
 The model is a stack of patches, each a table of the versions that it brings. What a function answers is the topmost
-version; what is suspended in a function's code holds a transition away from that code, unless it is forced: then what is
-inside finishes as it began, and the patch stays for good. Where time decides (a reverse
-that was asked for, a fault in the middle) the outcome is read from what was raised, and must be whole either way.
+version; what is suspended in a function's code holds a transition away from that code, unless it is forced: then what
+is inside finishes as it began, and the patch stays for good. Where time decides (a reverse that was asked for, a fault
+in the middle) the outcome is read from what was raised, and must be whole either way.
 """
 
 from __future__ import annotations

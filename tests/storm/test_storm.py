@@ -96,7 +96,7 @@ def test_the_storm_survives_reversals(mode: str, workload: str, cycles: int, see
     """Tiny time-outs: many transitions are reversed somewhere between enable and commit."""
     available(workload)
     if (mode, workload) == ("per-task", "greenlets"):
-        pytest.xfail("a greenlet that sleeps in a new function longer than the bound meets old ones: named by the mode")
+        pytest.xfail("a greenlet switched out in a new function beyond the bound meets old ones: consistency.md")
     chance = random.Random(seed)
     result = run_cell(mode, workload, cycles=cycles, seed=seed, timeout=lambda: chance.random() ** 3 * 0.05)
     result.switched = result.switched or 1  # none may have had the time: the last one, with nobody inside, had
