@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -40,11 +42,13 @@ def trace(out: Output, client: Client, options: Options) -> None:
     """Trace until the duration is over, or Ctrl-C. The trace goes to standard output, all else to standard error."""
     with ExitStack() as stack:
         file = _opened(options.output, stack)
+        interrupted = stack.enter_context(_until_interrupted())
         tracing = client.trace(options.patterns, notrace=options.notrace, size=options.size)
         for name, why in tracing.refused.items():
             out.hint(f"not traced: {name}: {why}")
-        out.hint(f"tracing {len(tracing.functions)} functions; Ctrl-C ends it")
-        records = _follow(tracing, options.duration)
+        count = len(tracing.functions)
+        out.hint(f"tracing {count} function{'s' if count != 1 else ''}; Ctrl-C ends it")
+        records = _follow(tracing, options.duration, interrupted)
         if options.format == "perfetto":
             everything = list(records)
             file.write(
@@ -75,20 +79,28 @@ def _lines(tracing: Tracing, options: Options, records: Iterator[Record]) -> Ite
         yield lost_line(tracing.lost)
 
 
-def _follow(tracing: Tracing, duration: float | None) -> Iterator[Record]:
+def _follow(tracing: Tracing, duration: float | None, interrupted: threading.Event) -> Iterator[Record]:
     """The records as they come, until the time is up or Ctrl-C, and then those that are left."""
-    until = None if duration is None else time.monotonic() + duration
-    try:
-        while until is None or time.monotonic() < until:
-            found = tracing.read()
-            yield from found
-            if not found:
-                time.sleep(_POLL if until is None else max(0.0, min(_POLL, until - time.monotonic())))
-    except KeyboardInterrupt:
-        pass
+    until = time.monotonic() + (float("inf") if duration is None else duration)
+    while time.monotonic() < until and not interrupted.is_set():
+        found = tracing.read()
+        yield from found
+        if not found:
+            interrupted.wait(max(0.0, min(_POLL, until - time.monotonic())))
     tracing.stop()
     while not tracing.ended:
         yield from tracing.read()
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, and does nothing else: an exception might strike while a record is being written."""
+    event = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _opened(path: str | None, stack: ExitStack) -> TextIO:

@@ -173,15 +173,14 @@ def test_more_silent_clients_than_there_are_places_lose_theirs(
 def test_a_client_that_does_not_read_its_answers_is_dropped(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "PATIENCE", 0.2)
+    monkeypatch.setattr(connection, "PATIENCE", 2.0)  # enough for the second client, also on a busy machine
     with served.connect() as client:
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError, ConnectionError):  # its buffers are full, or it is out already
             while True:
                 client.send(b"GET / HTTP/1.1\r\n\r\n" * 100)
-        monkeypatch.undo()  # for this one, which a busy machine may keep waiting
         assert served.request("GET", "/status")[0] == 200
-        client.settimeout(10)
+        client.settimeout(20)
         with contextlib.suppress(ConnectionResetError):
             while client.recv(65536):
                 pass  # what was sent before it was dropped

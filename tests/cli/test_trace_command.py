@@ -98,25 +98,22 @@ def test_no_function_is_an_error_with_the_way_out(client: Client, target: Target
 
 @pytest.mark.parametrize("format", ["text", "jsonl", "perfetto"])
 def test_a_trace_is_written_in_each_format(target: Target, shell: Shell, format: str) -> None:
-    command = shell.command(
-        "trace", "__main__.price", "--socket", target.socket, "--format", format, "-o", "trace", "--json"
-    )
+    command = shell.command("trace", "__main__.price", "--socket", target.socket, "--format", format, "-o", "trace")
+    original = target.ask("id(price.__code__)")
     running = subprocess.Popen(
         command, cwd=shell.folder, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     with running:
         try:
-            original = target.ask("id(price.__code__)")
-            end = time.monotonic() + PATIENCE
-            while target.ask("id(price.__code__)") == original and time.monotonic() < end:
-                time.sleep(0.02)
+            assert running.stderr is not None
+            assert running.stderr.readline().startswith("tracing 1 function")
+            assert target.ask("id(price.__code__)") != original
             assert target.ask("price(3)") == 270
             running.send_signal(signal.SIGINT)  # Ctrl-C
-            out, err = running.communicate(timeout=PATIENCE)
+            _, err = running.communicate(timeout=PATIENCE)
         finally:
             running.kill()
     assert running.returncode == 0, err
-    assert json.loads(out)["functions"] == ["__main__.price"]
     text = Path(shell.folder, "trace").read_text()
     if format == "text":
         assert "|  __main__.price();" in text
@@ -125,6 +122,12 @@ def test_a_trace_is_written_in_each_format(target: Target, shell: Shell, format:
     else:
         assert [event["ph"] for event in json.loads(text)["traceEvents"]] == ["M", "B", "E"]
     assert target.ask("id(price.__code__)") == original
+
+
+def test_json_says_what_was_traced(target: Target, shell: Shell) -> None:
+    done = shell("trace", "__main__.*", "--socket", target.socket, "--duration", "0.1", "-o", "trace", "--json")
+    functions = [f"__main__.{name}" for name in ("hold", "main", "occupy", "price")]
+    assert done.json == {"functions": functions, "refused": {}, "lost": 0}
 
 
 def test_what_does_not_go_together_is_said(shell: Shell) -> None:
