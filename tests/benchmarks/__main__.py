@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.benchmarks.report import Benchmark, add_outputs, need_matplotlib
 
-NAMES = ("calls", "load_delay", "concurrency", "pauses", "growth")
+NAMES = ("calls", "load_delay", "concurrency", "pauses", "growth", "tracing")
 
 
 def find(name: str) -> Benchmark:

@@ -44,6 +44,12 @@ def test_calls_compares_each_function_in_each_dress(tmp_path: Path) -> None:
         assert row["patched_ratio"] > 0
 
 
+def test_tracing_compares_its_hooks_with_the_interpreters_own_ways(tmp_path: Path) -> None:
+    watched = {row["watcher"]: row["ns"] for row in rows_of("tracing", tmp_path)}
+    assert {"not watched", "traced", "traced, with tasks", "another traced", "sys.setprofile"} <= set(watched)
+    assert min(watched.values()) > 0
+
+
 def test_load_delay_measures_built_patches_and_those_by_hand(tmp_path: Path) -> None:
     assert {"load, built", "unload, built", "load, by hand"} <= {row["what"] for row in rows_of("load_delay", tmp_path)}
 
