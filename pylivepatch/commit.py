@@ -58,6 +58,24 @@ class Contents:
         return (partial(kind.clear, self.container), partial(kind.update, self.container, content))
 
 
+class Cache:
+    """Owner of what a ``functools.lru_cache`` holds: there is nothing to bind but to empty it.
+
+    What is read is a copy of its dict, which keeps everything in it alive over the switch.
+    """
+
+    __slots__ = ("_items", "wrapper")
+
+    def __init__(self, wrapper: Any, items: dict[Any, Any]) -> None:
+        self.wrapper, self._items = wrapper, items
+
+    def read(self) -> Callable[[], Any]:
+        return partial(dict.copy, self._items)
+
+    def fill(self, content: Any) -> tuple[Callable[[], Any], ...]:
+        return (self.wrapper.cache_clear,)
+
+
 def owner_key(owner: Any, name: str) -> tuple[int, str]:
     """Tells apart what is bound, whichever object names it."""
     return id(owner.container if isinstance(owner, Contents) else owner), name
@@ -79,7 +97,7 @@ def set_attribute(owner: Any, name: str, value: Any) -> tuple[Callable[[], Any],
     Classes go through ``type``, modules through their dict: no ``__setattr__`` of anybody's runs. None of them fails,
     also where somebody has taken the name away: a commit that stops half-way would be neither old nor new.
     """
-    if isinstance(owner, Contents):
+    if isinstance(owner, Contents | Cache):
         return owner.fill(value)
     if isinstance(owner, type):
         bind = partial(type.__setattr__, owner, name, None if value is MISSING else value)
@@ -97,7 +115,7 @@ def read_attribute(owner: Any, name: str) -> Callable[[], Any]:
         if name == "__bases__":
             return partial(type.__getattribute__, owner, name)
         name = "__annotate_func__" if name == "__annotate__" else name  # since 3.14: where CPython keeps it
-    if isinstance(owner, Contents):
+    if isinstance(owner, Contents | Cache):
         return owner.read()
     if isinstance(owner, dict | type):
         return partial((vars(owner) if isinstance(owner, type) else owner).get, name, MISSING)

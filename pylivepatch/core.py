@@ -24,6 +24,7 @@ from pylivepatch import incremental as group_by_group
 from pylivepatch.activeness.functions import unwrap
 from pylivepatch.below import Below
 from pylivepatch.brought import leave, prepare_new
+from pylivepatch.caches import add_caches, empty_again, tell_others
 from pylivepatch.callbacks import CallbackRunner, Callbacks, Outcome
 from pylivepatch.coming import arrived
 from pylivepatch.compiled import CompiledModule, CompiledPatch, check_python, compile_patch, compile_with
@@ -150,6 +151,7 @@ def load(
         if code is not None:  # before looking which are there: none may slip through in between
             arrivals.expect([module.name for module in code.modules], applied, partial(arrived, applied))
         _load(undertaking, applied, code, replacements, way, deadline)
+        applied.report["caches"] = _empty_caches(applied)
         return applied
 
     return journal.perform(f"load of {name!r}", work)
@@ -279,6 +281,8 @@ def _prepare(
     parts = [prepare_module(module, one, below=below) for module, live in there for one in live]
     parts += [prepare_replacement(replacement, below) for replacement in replacements]
     parts += new
+    for part in parts:
+        add_caches(part)
     check_each_once(parts)
     return parts, {module.name: module for module, live in there if not live}
 
@@ -338,10 +342,18 @@ def _unload(name: str, is_it: Callable[[Applied], bool], way: Way) -> dict[str, 
             taint_by_callbacks(applied, _runner.before_unload(name))
             undertaking.ending.append(partial(_tell, applied, _runner.unload_reversed, _runner.after_unload))
         if way.incremental:
-            return group_by_group.unload(undertaking, applied, way)
-        return run(undertaking, applied, to_unload(applied._parts), way)
+            report = group_by_group.unload(undertaking, applied, way)
+        else:
+            report = run(undertaking, applied, to_unload(applied._parts), way)
+        return report | {"caches": _empty_caches(applied)}
 
     return journal.perform(f"unload of {name!r}", work)
+
+
+def _empty_caches(applied: Applied) -> list[dict[str, str]]:
+    """After a switch: those of the patch's functions once more, and those of others."""
+    empty_again(applied._parts)
+    return tell_others(applied.name, _modules_of_parts(applied._parts))
 
 
 def _check_removable(applied: Applied) -> None:

@@ -48,7 +48,7 @@ def check_replaceable(name: str, layers: Sequence[Part]) -> None:
             )
     for top in _newest_attributes(layers).values():
         now = top.current()
-        if not any(now is value or alike(now, value) for value in (top.new, top.old)):
+        if not top.is_cache and not any(now is value or alike(now, value) for value in (top.new, top.old)):
             raise DataMismatch(
                 f"{top.label} was changed after its patch had bound it",
                 where=top.label,

@@ -37,8 +37,8 @@ def check_removable(name: str, parts: Sequence[Part], later: Iterable[tuple[str,
                         advice="take that tool's change out first",
                     )
         for attribute in part.attributes:
-            now = attribute.current()
-            if not any(now is value or alike(now, value) for value in (attribute.new, attribute.old)):
+            now, ours = attribute.current(), (attribute.new, attribute.old)
+            if not attribute.is_cache and not any(now is value or alike(now, value) for value in ours):
                 raise DataMismatch(
                     f"{attribute.label} was changed after the patch had bound it",
                     where=attribute.label,

@@ -85,7 +85,7 @@ class Entry:
     @property
     def attributes(self) -> tuple[str, ...]:
         """Every module and class attribute that the patch bound."""
-        return tuple(a.label for part in self._parts for a in part.attributes)
+        return tuple(a.label for part in self._parts for a in part.attributes if not a.is_cache)
 
     @property
     def waiting(self) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ ALLOWED = {
     | {"activeness", "ftrace", "commit", "patch", "errors"},
     "brought": {"prepare", "below", "transition", "compiled", "wholly", "evaluate", "symbols", "activeness"}
     | {"ftrace", "commit", "errors"},
+    "caches": {"prepare", "transition", "activeness", "events"},
     "transformers": {"locate", "prepare", "hooks", "callbacks", "transition", "activeness", "errors"},
     "arrivals": set(),
     "journal": {"transition", "errors"},
@@ -55,10 +56,10 @@ ALLOWED = {
     "incremental": {"portions", "coming", "stack", "switching", "journal", "way", "removable", "transition"}
     | {"errors", "events"},
     "coming": {"groups", "portions", "compiled", "transformers", "stack", "switching", "arrivals", "journal", "way"}
-    | {"prepare", "errors", "events"},
+    | {"caches", "prepare", "errors", "events"},
     "core": {"tracing", "callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
     | {"stack", "switching", "coming", "incremental", "portions", "below", "cumulative", "way", "removable"}
-    | {"hooks", "transformers", "brought", "patchfile", "patch", "errors"},
+    | {"hooks", "transformers", "brought", "caches", "patchfile", "patch", "errors"},
     "portrait": set(),
     "live": {"portrait", "core", "prepare", "errors"},
     "verification": {"portrait", "hooks", "patch", "errors"},

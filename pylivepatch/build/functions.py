@@ -205,6 +205,14 @@ def _carry(
     if signature and not check_signature(context, old, new, " and ".join(signature)):
         return
     tell_docstring(context, old, new)
+    if body_changed and any(context.new.names.dotted(one).endswith("cached_property") for one in after.decorator_list):
+        report.note(
+            codes.MAY_BE_STALE,
+            symbol,
+            "it is a cached property: instances that have computed it keep what the old function gave",
+            old_line=old.line,
+            new_line=new.line,
+        )
     for name in changed_class_bodies(before, after, new_code.co_qualname):
         report.note(
             codes.MAY_BE_STALE,

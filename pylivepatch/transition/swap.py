@@ -12,7 +12,7 @@ from types import BuiltinMethodType, CodeType, FunctionType
 from typing import Any
 
 from pylivepatch.activeness.references import Version
-from pylivepatch.commit import MISSING, Contents, owner_key, read_attribute
+from pylivepatch.commit import MISSING, Cache, Contents, owner_key, read_attribute
 from pylivepatch.ftrace.hooks import awaits
 from pylivepatch.ftrace.late import LateEntry
 from pylivepatch.ftrace.trampoline import Path, Template, adopt_slot, instantiate
@@ -110,6 +110,11 @@ class Attribute:
         """The same for whatever binds the same."""
         return owner_key(self.owner, self.name)
 
+    @property
+    def is_cache(self) -> bool:
+        """Whether it empties a cache: then nobody cares what is in it."""
+        return isinstance(self.owner, Cache)
+
     def current(self) -> Any:
         return read_attribute(self.owner, self.name)()
 
@@ -119,7 +124,7 @@ class Attribute:
 
     def is_old(self, current: Any) -> bool:
         """Whether this is ``old``. Function attributes and contents may be given back as equal copies."""
-        if current is self.old or (self.settled and current is self.new):
+        if self.is_cache or current is self.old or (self.settled and current is self.new):
             return True
         if current is MISSING or self.old is MISSING or not isinstance(self.owner, FunctionType | Contents):
             return False
@@ -227,4 +232,4 @@ class _Adopter:
         self._adopt(self._swap, function)
 
 
-__all__ = ["MISSING", "Attribute", "Guard", "Swap", "Switch", "alike", "build_trampoline"]
+__all__ = ["MISSING", "Attribute", "Cache", "Guard", "Swap", "Switch", "alike", "build_trampoline"]

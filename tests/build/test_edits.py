@@ -59,6 +59,11 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
         "class A:\n  class B:\n    def m(self): return 2\n",
         ["PLP210 A.B.m"],
     ),
+    "a cached property": (
+        "import functools\nclass C:\n @functools.cached_property\n def p(self): return 1\n",
+        "import functools\nclass C:\n @functools.cached_property\n def p(self): return 2\n",
+        [".PLP226 C.p", "PLP210 C.p"],
+    ),
     "a nested function": (
         "def f():\n    def g(): return 1\n    return g\n",
         "def f():\n    def g(): return 2\n    return g\n",
