@@ -74,9 +74,9 @@ def verify(
 
     if patch is not None and not isinstance(patch, Patch):
         patch = patchfile.read(patch)
-    names = [] if patch is None else [module.name for module in patch.modules]
+    names: list[str] = []
     if patch is not None:
-        packages = sorted({name.partition(".")[0] for name in names})
+        names, packages = verification.scope(patch)
     if pid is None:
         seen = verification.Live.of(live.portrait(names, packages))
     else:

@@ -128,6 +128,7 @@ class CompiledPatch:
     groups: tuple[groups.Group, ...] = ()
     hooks: HooksCode | None = None
     new_modules: tuple[CompiledNew, ...] = ()
+    distributions: tuple[tuple[str, str, str], ...] = ()
     prepared: WeakValueDictionary[str, Any] = field(default_factory=WeakValueDictionary, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -137,7 +138,7 @@ class CompiledPatch:
     def to_bytes(self) -> bytes:
         head: dict[str, Any] = {"name": self.name, "description": self.description}
         head |= {"magic": self.magic.hex(), "optimize": str(self.optimize)}
-        head |= {"groups": groups.to_json(self.groups)}
+        head |= {"groups": groups.to_json(self.groups), "distributions": self.distributions}
         body = [(m.name, m.filename, m.source, [tuple(item) for item in m.items], m.is_same) for m in self.modules]
         whole: Any = body, self.hooks and tuple(self.hooks), [new.packed() for new in self.new_modules]
         return _HEADER + json.dumps(head).encode() + b"\n" + marshal.dumps(whole)
@@ -160,7 +161,8 @@ class CompiledPatch:
             apart = groups.from_json(head.get("groups", ()))
             named = str(head["name"]), str(head["description"])
             whole = tuple(map(CompiledNew.unpacked, new))
-            return cls(*named, magic, optimize, modules, apart, hooks and HooksCode(*hooks), whole)
+            dists = tuple((str(one), str(old), str(new)) for one, old, new in head.get("distributions", ()))
+            return cls(*named, magic, optimize, modules, apart, hooks and HooksCode(*hooks), whole, dists)
         except (ValueError, TypeError, KeyError, EOFError) as error:
             raise CompileError(
                 f"this is not a compiled patch: {error}", advice="send what `pylivepatch load` makes of a patch file"
@@ -221,7 +223,9 @@ def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch
     whole = tuple(_compile_new(patch.name, module, level, brought, new) for module in patch.new_modules)
     magic = importlib.util.MAGIC_NUMBER
     hooks = _compile_hooks(patch.name, patch.hooks, level) if patch.hooks is not None else None
-    return CompiledPatch(patch.name, patch.description, magic, level, modules, groups.of_patch(patch), hooks, whole)
+    apart = groups.of_patch(patch)
+    named = patch.name, patch.description
+    return CompiledPatch(*named, magic, level, modules, apart, hooks, whole, patch.distributions)
 
 
 def _compile_hooks(patch: str, hooks: HooksFile, optimize: int) -> HooksCode:

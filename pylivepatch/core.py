@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pylivepatch import arrivals, cumulative, journal, patchfile
+from pylivepatch import arrivals, cumulative, installed, journal, patchfile
 from pylivepatch import incremental as group_by_group
 from pylivepatch.activeness.functions import unwrap
 from pylivepatch.below import Below
@@ -228,6 +228,7 @@ def _load(
                 applied.report = run(undertaking, applied, change, bounded)
         except TransitionRestart:
             continue
+        applied.report["distributions"] = installed.others(code.distributions if code else ())
         applied.report["wrapped"] = list(dict.fromkeys(one for part in applied._parts for one in part.wrapped))
         applied.report["replaced"] = [gone.name for gone in applied._replaced]
         applied._replaced = ()
@@ -300,9 +301,13 @@ def _new_modules(code: CompiledPatch | None, below: Below) -> list[Part]:
 def _verify(code: CompiledPatch | None, below: Below) -> list[tuple[CompiledModule, list[ModuleType]]]:
     """Find every target, and run nothing of the patch. Its modules, each with those that are there."""
     there = [(module, live_modules(module.name)) for module in (code.modules if code else ())]
-    for module, live in there:
-        for one in live:
-            verify_module(module, one, below=below)
+    distributions = code.distributions if code else ()
+    with installed.named_in_refusals(distributions):
+        for module, live in there:
+            for one in live:
+                verify_module(module, one, below=below)
+    kinds = {item.kind for module, live in there for item in module.items if live}
+    installed.check_telling(distributions, verified=bool(kinds & {"function", "value"}))
     return there
 
 

@@ -215,7 +215,8 @@ class Patch:
 
     Immutable: :meth:`replace` returns a new patch. ``callbacks`` (``pylivepatch.callbacks.Callbacks``) and ``states``
     (``pylivepatch.state.State``) are for patches that are made in the process: a patch file carries ``hooks`` instead.
-    ``told`` is what the builder said, for people.
+    ``told`` is what the builder said, for people. ``distributions`` are name, old and new version of those that it was
+    built from, if it was.
 
     >>> patch = Patch("fix").replace(old_function, new_function)      # doctest: +SKIP
     """
@@ -230,6 +231,7 @@ class Patch:
     hooks: HooksFile | None = None
     told: tuple[Told, ...] = ()
     new_modules: tuple[NewModule, ...] = ()
+    distributions: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "._-+" for c in self.name):

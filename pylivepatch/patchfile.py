@@ -53,6 +53,7 @@ MAX_RATIO = 200
 """Unpacked to packed size of one entry; only asked of entries over 1 MiB."""
 
 _MANIFEST = "manifest.json"
+_DISTRIBUTION = ("name", "old", "new")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -161,6 +162,8 @@ def dump(patch: Patch) -> bytes:
     }
     if patch.new_modules:
         manifest["new_modules"] = [_new_module_out(module, entries) for module in patch.new_modules]
+    if patch.distributions:
+        manifest["distributions"] = [dict(zip(_DISTRIBUTION, one, strict=True)) for one in patch.distributions]
     if patch.told:
         manifest["told"] = [dataclasses.asdict(told) for told in patch.told]
     try:
@@ -338,6 +341,8 @@ def _patch_in(manifest: Any, entries: dict[str, bytes], bad: Any) -> Patch:
     told = tuple(_told_in(raw, f"told[{number}]", bad) for number, raw in enumerate(said))
     brought = top.items("new_modules") if "new_modules" in manifest else []
     new = tuple(_new_module_in(raw, f"new_modules[{number}]", entries, bad) for number, raw in enumerate(brought))
+    dists = top.items("distributions") if "distributions" in manifest else []
+    distributions = tuple(_distribution_in(raw, f"distributions[{number}]", bad) for number, raw in enumerate(dists))
     top.done()
     names = [*(module.name for module in modules), *(module.name for module in new)]
     for repeated in (one for one in names if names.count(one) > 1):
@@ -346,7 +351,14 @@ def _patch_in(manifest: Any, entries: dict[str, bytes], bad: Any) -> Patch:
         raise bad(f"the entry {min(entries)!r} belongs to no module of the manifest")
     try:
         return Patch(
-            name, description, tuple(modules), requires_python=requires, hooks=hooks, told=told, new_modules=new
+            name,
+            description,
+            tuple(modules),
+            requires_python=requires,
+            hooks=hooks,
+            told=told,
+            new_modules=new,
+            distributions=distributions,
         )
     except ValueError as problem:
         raise bad(f"manifest.json: {problem}") from problem
@@ -369,6 +381,13 @@ def _new_module_out(module: NewModule, entries: dict[str, bytes]) -> dict[str, s
             advice="write lone surrogates as escapes in the source",
         ) from problem
     return {"name": module.name, "path": module.path, "new_sha256": hashlib.sha256(entries[name]).hexdigest()}
+
+
+def _distribution_in(raw: Any, title: str, bad: Any) -> tuple[str, str, str]:
+    fields = _Fields(raw, title, bad)
+    name, old, new = (fields.text(key) for key in _DISTRIBUTION)
+    fields.done()
+    return name, old, new
 
 
 def _new_module_in(raw: Any, title: str, entries: dict[str, bytes], bad: Any) -> NewModule:

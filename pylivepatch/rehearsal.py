@@ -17,7 +17,7 @@ import pytest
 from pylivepatch import core, live, patchfile
 from pylivepatch.errors import LivePatchError
 from pylivepatch.patch import Patch
-from pylivepatch.verification import Live, Report, check
+from pylivepatch.verification import Live, Report, check, scope
 
 
 class Rehearsal:
@@ -103,9 +103,7 @@ class Rehearsal:
 
 def verify_here(patch: Patch, version: str) -> Report:
     """Compare this process with a fresh import of one version of a patch."""
-    names = [module.name for module in patch.modules]
-    tops = {name.partition(".")[0] for name in names}
-    return check(Live.of(live.portrait(names, tops)), patch, version)
+    return check(Live.of(live.portrait(*scope(patch))), patch, version)
 
 
 @contextmanager

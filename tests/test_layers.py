@@ -35,6 +35,7 @@ ALLOWED = {
     "classes": {"activeness", "commit", "compiled", "transition", "errors"},
     "elsewhere": {"activeness"},
     "locate": {"below", "compiled", "activeness", "errors"},
+    "installed": {"activeness", "errors"},
     "prepare": {"locate", "groups", "classes", "elsewhere", "below", "transition", "compiled", "evaluate", "symbols"}
     | {"activeness", "ftrace", "commit", "patch", "errors"},
     "brought": {"prepare", "below", "transition", "compiled", "wholly", "evaluate", "symbols", "activeness"}
@@ -59,7 +60,7 @@ ALLOWED = {
     | {"caches", "prepare", "errors", "events"},
     "core": {"tracing", "callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
     | {"stack", "switching", "coming", "incremental", "portions", "below", "cumulative", "way", "removable"}
-    | {"hooks", "transformers", "brought", "caches", "patchfile", "patch", "errors"},
+    | {"hooks", "transformers", "brought", "caches", "installed", "patchfile", "patch", "errors"},
     "portrait": set(),
     "live": {"portrait", "core", "prepare", "errors"},
     "verification": {"portrait", "hooks", "patch", "errors"},

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pylivepatch.build import codes
@@ -156,7 +157,10 @@ def examine_releases(
         if after.needs.get(normalized(one)) == f"=={now}":
             before.needs[normalized(one)] = f"=={now}"
     description = description or ", ".join(f"{one} {was} to {now}" for one, was, now in wanted)
-    return compare_releases(before, after, name=name, description=description, hooks=hooks)
+    result = compare_releases(before, after, name=name, description=description, hooks=hooks)
+    if result.patch is None:
+        return result
+    return replace(result, patch=replace(result.patch, distributions=tuple(wanted)))
 
 
 def compare_releases(

@@ -41,6 +41,8 @@ def info(out: Output, file: str, *, hooks: bool = False) -> None:
     out.say(f"{patch.name}: {patch.description}" if patch.description else patch.name)
     if patch.requires_python:
         out.say(f"needs Python {patch.requires_python}")
+    for name, old, new in patch.distributions:
+        out.say(f"for {name} {old}, which becomes {new}")
     rows = [
         [kind(change), f"{module.name}:{change.target}", place(module.path, change)]
         for module, change in patch.changes()
@@ -87,6 +89,7 @@ def _shape(patch: Patch, file: str) -> dict[str, Any]:
         "name": patch.name,
         "description": patch.description,
         "requires_python": patch.requires_python,
+        "distributions": [{"name": name, "old": old, "new": new} for name, old, new in patch.distributions],
         "modules": [
             {
                 "name": module.name,

@@ -119,6 +119,11 @@ def tell_report(out: Output, report: Mapping[str, Any]) -> None:
     if groups := report.get("groups"):
         rows = [["\n".join([*one["functions"], *one["attributes"]]), seconds(one["after"])] for one in groups]
         out.table("", ["group", "switched after"], rows)
+    for dist in report.get("distributions") or []:
+        out.say(
+            f"{dist['name']} {dist['installed']} is installed by now; the process runs {dist['built_for']}, which the "
+            "patch is for"
+        )
     for wrapped in report.get("wrapped") or []:
         out.say(f"Another tool's wrapper stays: {wrapped}")
     if replaced := report.get("replaced"):

@@ -19,7 +19,7 @@ from pylivepatch.agent.client import Client
 from pylivepatch.cli.output import Output, seconds
 from pylivepatch.errors import AgentError, AgentNotFound, LivePatchError, RehearsalError, TargetBusy
 from pylivepatch.patch import Patch
-from pylivepatch.verification import Report, check
+from pylivepatch.verification import Report, check, scope
 
 FAILED = 1
 _POLL = 0.1  # seconds between two looks at what the command has imported
@@ -156,8 +156,7 @@ def _imported(client: Client, names: list[str]) -> int:
 
 
 def _verify(out: Output, client: Client, patch: Patch, version: str) -> Report:
-    names = [module.name for module in patch.modules]
-    report = check(client.portrait(names, sorted({name.partition(".")[0] for name in names})), patch, version)
+    report = check(client.portrait(*scope(patch)), patch, version)
     _tell(out, f"compared with a fresh process of the {version} version: {report.outcome}")
     for one in report.different:
         _tell(out, f"  {one}")

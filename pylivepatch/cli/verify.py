@@ -9,7 +9,7 @@ import click
 from pylivepatch import patchfile
 from pylivepatch.agent.client import Client
 from pylivepatch.cli.output import Output
-from pylivepatch.verification import Difference, Report, check
+from pylivepatch.verification import Difference, Report, check, scope
 
 EQUAL, DIFFERENT, INCOMPLETE = 0, 2, 3
 _STATUS = {"equal": EQUAL, "different": DIFFERENT, "incomplete": INCOMPLETE}
@@ -27,8 +27,7 @@ def verify(out: Output, client: Client, file: str | None, version: str | None, p
     if file is not None and packages:
         raise click.UsageError("--package is for the sources on disk; with a patch its own packages are compared")
     patch = patchfile.read(file) if file is not None else None
-    names = [module.name for module in patch.modules] if patch is not None else []
-    tops = sorted({name.partition(".")[0] for name in names}) if patch is not None else packages or None
+    names, tops = scope(patch) if patch is not None else ([], packages or None)
     with out.errors.status("comparing …"):
         report = check(client.portrait(names, tops), patch, version)
     out.object({"pid": client.pid or client.info().get("pid"), **report.as_dict()})

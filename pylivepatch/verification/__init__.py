@@ -7,7 +7,7 @@ of its agent or, in the process itself, directly.
 
 from __future__ import annotations
 
-from pylivepatch.verification.check import Live, check
+from pylivepatch.verification.check import Live, check, scope
 from pylivepatch.verification.report import Difference, Report
 
-__all__ = ["Difference", "Live", "Report", "check"]
+__all__ = ["Difference", "Live", "Report", "check", "scope"]

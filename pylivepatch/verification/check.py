@@ -8,7 +8,7 @@ from typing import Any
 
 from pylivepatch.errors import AgentError, VerifyError
 from pylivepatch.hooks.reading import contents
-from pylivepatch.patch import ModulePatch, Patch, ValueChange
+from pylivepatch.patch import Patch, ValueChange
 from pylivepatch.portrait import Portrait
 from pylivepatch.verification.compare import Found, note_versions, sort_out, unsteady, without
 from pylivepatch.verification.fresh import TIMEOUT, Fresh, import_afresh
@@ -105,11 +105,17 @@ def _in_doubt(live: Live, module: str, symbol: str, what: str, other: Fresh | No
     return before is None or before.get(what) != live.portrait[module].get(symbol, {}).get(what)
 
 
+def scope(patch: Patch) -> tuple[list[str], list[str]]:
+    """What of a process concerns a patch: its modules, and the top-level packages that they are in."""
+    names = [module.name for module in patch.modules] + [module.name for module in patch.new_modules]
+    return names, sorted({name.partition(".")[0] for name in names})
+
+
 def _report(
     live: Live, patch: Patch | None, against: str, fresh: Fresh, compared: Sequence[str], found: Found
 ) -> Report:
     not_compared = dict(fresh.failed)
-    own = {module.name for module in patch.modules if _is_there(module, against)} if patch is not None else set()
+    own = {module.name for module in patch.modules} if patch is not None else set()
     there = {name for name, _ in live.modules}
     missing = tuple(sorted(own & fresh.failed.keys()))
     for name in sorted(own - there):
@@ -139,11 +145,11 @@ def overlay(patch: Patch, which: str) -> dict[str, dict[str, str | None]]:
         source = module.new_source if new else module.old_source
         filename = f"<livepatch {patch.name}>/{module.path}" if new else ""
         entries[module.name] = {"path": module.path, "source": source, "filename": filename}
+    for brought in patch.new_modules:
+        filename = f"<livepatch {patch.name}>/{brought.path}"
+        there = brought.new_source if which == "new" else None
+        entries[brought.name] = {"path": brought.path, "source": there, "filename": filename}
     return entries
-
-
-def _is_there(module: ModulePatch, which: str) -> bool:
-    return (module.new_source if which == "new" else module.old_source) is not None
 
 
 def _carried(patch: Patch | None) -> dict[str, dict[str, str]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import sys
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -231,3 +234,32 @@ def test_a_method_that_is_gone_is_a_difference_where_it_hides_another(sources: A
     report = pylivepatch.verify(pylivepatch.Patch("fix", modules=(part,)), version="new")
     assert [one.symbol for one in report.different] == ["C.f"]
     assert [one.symbol for one in report.noted] == ["C.unused"]
+
+
+def test_a_module_that_only_the_new_version_has_is_compared_with_what_the_patch_carries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"old": {"__init__": "", "a": "def f():\n    return 1\n"}}
+    files["new"] = {"__init__": "", "a": "from grown.b import g\n\ndef f():\n    return g()\n"}
+    files["new"]["b"] = "def g():\n    return 2\n"
+    for side, modules in files.items():
+        (tmp_path / side / "grown").mkdir(parents=True)
+        for name, text in modules.items():
+            (tmp_path / side / "grown" / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path / "old"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module = importlib.import_module("grown.a")
+    patch = pylivepatch.build_patch(tmp_path / "old", tmp_path / "new", name="fix")
+    try:
+        applied = pylivepatch.load(patch)
+        assert module.f() == 2
+        report = pylivepatch.verify(patch)
+        assert (report.outcome, "grown.b" in report.compared) == ("equal", True)
+        sys.modules["grown.b"].g = lambda: 3
+        assert ("g", "name") in found(pylivepatch.verify(patch))
+        sys.modules["grown.b"].g = module.g
+        applied.unload()
+        assert pylivepatch.verify(patch).outcome == "equal"
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "grown"]:
+            del sys.modules[name]
