@@ -41,7 +41,7 @@ from pylivepatch.activeness.references import (
 )
 from pylivepatch.activeness.tasks import in_tasks
 from pylivepatch.activeness.threads import running_code
-from pylivepatch.activeness.tracebacks import REFERENCES, being_handled, finished_frames, is_over
+from pylivepatch.activeness.tracebacks import REFERENCES, being_handled, finished_frames, is_over, kept_by_modules
 from pylivepatch.activeness.variables import (
     SUSPENDED,
     Slot,
@@ -180,8 +180,11 @@ class Accounts:
             if self.active():
                 # Those on the books keep the frames that called them, which may have come to their end since.
                 roots = [*being_handled(), *exceptions_in(self._modules), *self._finished.values()]
-                kept = finished_frames(roots, wanted)
-                self._finished |= {id(frame): frame for frame in kept}
+                kept = finished_frames(chain(roots, paced(kept_by_modules(), _SLICE)))
+                self._finished |= {id(frame): frame for frame in kept if id(frame.f_code) in wanted}
+                for consts in tuples_that_hold([frame.f_code for frame in kept], wanted):
+                    self._tuples[id(consts)] = consts
+                del kept
             if self.active():
                 probe = self.probe()
                 with suppress(LookupError):  # a holder went away meanwhile: the next look tells

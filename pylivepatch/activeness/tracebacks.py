@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterable, Iterator
-from types import FrameType, TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
 _DEPTH = 2_000  # frames and exceptions looked at from one root
@@ -31,16 +31,23 @@ def being_handled() -> list[Any]:
     return [*found, getattr(sys, "last_exc", None), getattr(sys, "last_value", None)]
 
 
-def finished_frames(roots: Iterable[Any], wanted: set[int]) -> list[FrameType]:
-    """The frames of calls that are over and ran code with one of these ids, which ``roots`` (exceptions, tracebacks,
-    frames) lead to."""
+def kept_by_modules() -> Iterator[Any]:
+    """The exceptions and tracebacks that any module of the process keeps under a name: an import error, most often.
+
+    Its frames are those of all modules that were being imported, and the code of a module's frame leads to that of all
+    its functions.
+    """
+    for module in list(sys.modules.values()):
+        if isinstance(module, ModuleType):
+            for value in list(vars(module).values()):
+                if issubclass(type(value), BaseException | TracebackType):
+                    yield value
+
+
+def finished_frames(roots: Iterable[Any]) -> list[FrameType]:
+    """The frames of calls that are over, which ``roots`` (exceptions, tracebacks, frames) lead to."""
     seen: set[int] = set()
-    found: list[FrameType] = []
-    for root in roots:
-        for frame in _frames(root, seen):
-            if id(frame.f_code) in wanted and is_over(frame):
-                found.append(frame)
-    return found
+    return [frame for root in roots for frame in _frames(root, seen) if is_over(frame)]
 
 
 def _frames(root: Any, seen: set[int]) -> Iterator[FrameType]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import threading
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +139,23 @@ def test_who_called_a_finished_frame_that_is_kept_on_the_books_holds_nothing_aft
         unsubscribe()
         leave.set()
         thread.join(20)
+
+
+def test_an_import_error_that_another_module_keeps_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its traceback has the frames of all modules that were being imported, and their code that of their functions."""
+    (tmp_path / "importing.py").write_text("class C:\n    import keeping\n    def f(self): return 'old'\n")
+    (tmp_path / "keeping.py").write_text("try: import is_not_there\nexcept ImportError as e: error = e\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importing = importlib.import_module("importing")
+
+    def anew(self: Any) -> str:
+        return "new"
+
+    applied = pylivepatch.load(Patch("p").replace(importing.C.f, anew), timeout=5)
+    assert importing.C().f() == "new"
+    applied.unload(timeout=5)
 
 
 def test_what_only_a_cycle_keeps_is_found_in_the_heap() -> None:
