@@ -37,6 +37,8 @@ def check_removable(name: str, parts: Sequence[Part], later: Iterable[tuple[str,
                         advice="take that tool's change out first",
                     )
         for attribute in part.attributes:
+            if attribute.old is MISSING:
+                continue  # nothing that stays reads it: what the new code has made of it goes with the name
             now, ours = attribute.current(), (attribute.new, attribute.old)
             if not attribute.is_cache and not any(now is value or alike(now, value) for value in ours):
                 raise DataMismatch(

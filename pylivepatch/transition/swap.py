@@ -131,10 +131,13 @@ class Attribute:
         return alike(current, self.old)
 
     def inverted(self) -> Attribute:
-        """The way back. What has come back by itself, as by executing the module again, is taken as it is."""
+        """The way back. What has come back by itself, as by executing the module again, is taken as it is; and so is
+        what the new code has made of a name that it brought."""
         now = self.current()
         came_back = now is not self.new and not alike(now, self.new) and (now is self.old or alike(now, self.old))
-        return Attribute(self.owner, self.name, now if came_back else self.new, self.old, self.label)
+        return Attribute(
+            self.owner, self.name, now if came_back or self.old is MISSING else self.new, self.old, self.label
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,3 +200,18 @@ def test_a_patch_whose_expressions_are_none_is_an_error_of_compiling(title: str)
     if "is no expression" in message or "is no statement" in message:
         with pytest.raises(CompileError, match="cannot compile"):
             compile_patch(patch_of(change))
+
+
+def test_what_new_code_made_of_a_new_name_goes_with_the_name(package: Any) -> None:
+    old = "class C:\n    def get(self): return 1\n"
+    new = (
+        "class C:\n    one = None\n    def get(self): return self.made()\n"
+        "    @classmethod\n    def made(cls):\n        if cls.one is None: cls.one = 2\n        return cls.one\n"
+    )
+    pair = package({"m.py": old}, {"m.py": new})
+    made = pair.module("m").C()
+    applied = pair.load()
+    assert (made.get(), type(made).one) == (2, 2)
+    applied.unload()
+    assert made.get() == 1
+    assert not hasattr(type(made), "one")
