@@ -25,6 +25,7 @@ _BUILT_IN += (types.ClassMethodDescriptorType, BuiltinFunctionType)  # type: ign
 LRU = type(functools.lru_cache(lambda: None))
 _CLASS_ASPECTS = frozenset({"__doc__", "__module__", "__qualname__", "__slots__", "__annotations__"})
 _OF_NO_MATTER = frozenset({"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__", "_abc_impl"})
+_OF_NO_MATTER |= {"__slotnames__"}  # what copyreg notes on a class of which an instance is pickled or copied
 _OF_NO_MATTER |= {"__annotate__", "__annotate_func__", "__annotations_cache__", "__abstractmethods__"}
 _PROXIES = frozenset({"FunctionWrapper", "_FunctionWrapperBase", "BoundFunctionWrapper"})
 _DEEPEST = 8

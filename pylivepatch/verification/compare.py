@@ -13,6 +13,7 @@ from pylivepatch.verification.report import Difference
 _VERSION = re.compile(r"_*version(_info|_tuple)?_*", re.IGNORECASE)
 _TOLD = frozenset({"annotations", "annotate", "documentation"})  # of a class or module: `build` says that they stay
 _DATA = re.compile(r"\b(value|(keyword )?defaults|arguments|keywords|registry|(closure|attribute) \S+)$")
+_PRIVATE = re.compile(r".*\._[^.]*[^._]__[^.]*(?<!__)")  # an attribute of a class that a class statement mangled
 _BY_CODE = re.compile(r"(.* )?(code|lines)")
 
 
@@ -142,6 +143,8 @@ def _is_state(
     if what == "name":
         if not live:  # gone from the process
             return symbol in rebound
+        if _PRIVATE.fullmatch(symbol):
+            return not before  # only the class's own code calls it so
         return "." not in symbol and _is_data(live) and (before == {} or (before is None and _changes(live)))
     if what == "kind":
         if not (_is_data(live) and _is_data(fresh)):

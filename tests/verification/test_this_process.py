@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import sys
@@ -105,6 +106,21 @@ def test_a_comment_that_moved_every_line_is_no_difference_and_is_told(sources: A
     sources.write("# a comment\n\n" + OLD, module.__name__)
     report = verify(module)
     assert (report.outcome, report.moved) == ("equal", (module.__name__,))
+
+
+def test_what_a_class_notes_on_itself_while_it_works_is_no_difference(sources: Any) -> None:
+    text = "class C:\n    def note(self): type(self).__seen = C\n"
+    module = sources.load(text)
+    patch = sources.patch(module, text + "def more(): pass\n")
+    module.C().note()
+    copy.copy(module.C())
+    assert {"_C__seen", "__slotnames__"} <= vars(module.C).keys()
+    report = verify(module)
+    assert (found(report), [one.symbol for one in report.modified]) == ([], ["C._C__seen"])
+    pylivepatch.load(patch)
+    assert pylivepatch.verify(patch).different == ()
+    module.C._seen = C = object()
+    assert found(pylivepatch.verify(patch)) == [("C._seen", "name")], C
 
 
 MONKEY_PATCHES = {
