@@ -265,6 +265,12 @@ MADE_AT_IMPORT = _code(
     "What the old function returned while modules were imported is kept somewhere.",
     "Change the place that uses the result, so that it calls a new function.",
 )
+COMPUTED_NAME = _code(
+    "PLP266", "needs-author", "found by a computed name",
+    "Nothing reads the changed class attribute by its name, and the class looks attributes up by texts that it "
+    "puts together: what instances keep of the old value is not known.",
+    "Look whether something keeps what it made of the old value; where it does, forget that in a callback.",
+)
 
 # Imports.
 IMPORT_CHANGED = _code(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from pylivepatch.build import codes
 from pylivepatch.build.classes import Class
+from pylivepatch.build.computed import check_computed
 from pylivepatch.build.context import Context
 from pylivepatch.build.scope import FunctionNode, Item
 from pylivepatch.build.world import Place
@@ -50,7 +51,11 @@ def check_new_member(context: Context, item: Item) -> bool:
 def check_changed_attribute(context: Context, item: Item, *, difference: str) -> bool:
     """The same for a class attribute with another value."""
     cls = _live(context)
-    return cls is None or _check_watchers(context, cls, item, is_new=False, difference=difference)
+    if cls is None:
+        return True
+    return _check_watchers(context, cls, item, is_new=False, difference=difference) and check_computed(
+        context, cls, item, difference
+    )
 
 
 def check_changed_method(context: Context, item: Item) -> bool:
