@@ -42,10 +42,10 @@ def main() -> int:
 
 def _row(outcome: Outcome) -> str:
     edits = "; ".join(f"{verdict}: {_counts(codes)}" for verdict, codes in outcome.edits.items())
-    said = outcome.result
+    said = f"{outcome.result}, loaded with --deep" if outcome.deep else outcome.result
     if outcome.refused:
         few = outcome.refused if len(outcome.refused) < 6 else []
-        said += f": {'; '.join(few) or f'{len(outcome.refused)} differences'}"
+        said += f"{' for' if 'hooks' in said else ''}: {'; '.join(few) or f'{len(outcome.refused)} differences'}"
     if outcome.trouble:
         said += f"; {outcome.trouble.strip().splitlines()[-1]}"
     words = {True: "open", False: "closed", None: ""}

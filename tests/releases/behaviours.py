@@ -228,6 +228,25 @@ def django_4_2_16() -> bool:
     return _raises(send, "ModuleNotFoundError")
 
 
+def _endless(*calls: Callable[[], object]) -> bool:
+    """Whether the calls go on for ever (half a second). Raises where some do and some do not."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
+    answers = []
+    previous = signal.signal(signal.SIGALRM, give_up)
+    try:
+        for call in calls:
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            answers.append(_raises(call, "TimeoutError"))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert len(set(answers)) == 1, answers
+    return answers[0]
+
+
 def zipp_3_19_1() -> bool:
     """A name in an archive makes the search for its parents go on for ever."""
     from zipp import Path
@@ -237,20 +256,18 @@ def zipp_3_19_1() -> bool:
         file.writestr("//name", "")
         return file
 
-    def give_up(*_: object) -> None:
-        raise TimeoutError
+    path = _keep("path", lambda: Path(archive()))
+    return _endless(lambda: list(path.iterdir()), lambda: list(Path(archive()).iterdir()))
 
-    endless = []
-    previous = signal.signal(signal.SIGALRM, give_up)
-    try:
-        for path in (_keep("path", lambda: Path(archive())), Path(archive())):
-            signal.setitimer(signal.ITIMER_REAL, 0.5)
-            endless.append(_raises(lambda path=path: list(path.iterdir()), "TimeoutError"))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-    assert len(set(endless)) == 1, endless
-    return endless[0]
+
+def mistune_2_0_3() -> bool:
+    """An emphasis that is not closed is looked for in exponential time."""
+    import mistune
+
+    text = "*a" + "\\\\" * 100
+    kept = _keep("markdown", mistune.create_markdown)
+    kept("*b*")  # it has compiled its expressions
+    return _endless(lambda: mistune.create_markdown()(text), lambda: kept(text), lambda: mistune.html(text))
 
 
 BEHAVIOURS: dict[str, Callable[[], bool]] = {
@@ -267,6 +284,7 @@ BEHAVIOURS: dict[str, Callable[[], bool]] = {
     "waitress-3.0.1": waitress_3_0_1,
     "pyjwt-2.4.0": pyjwt_2_4_0,
     "zipp-3.19.1": zipp_3_19_1,
+    "mistune-2.0.3": mistune_2_0_3,
     "django-4.2.16": django_4_2_16,
     "django-5.1.8": django_5_1_8,
 }

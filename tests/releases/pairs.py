@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -40,8 +41,18 @@ def pairs(table: str | None = None) -> list[Pair]:
 @cache
 def result(pair: Pair) -> BuildResult:
     """What the builder says of a pair. Raises ``ReleaseError`` where a release has no wheel for this Python."""
-    before, after = release(pair.dist, pair.old), release(pair.dist, pair.new)
-    return compare_releases(before, after, name=pair.key, description=f"{pair.dist} {pair.old} to {pair.new}")
+    return _compare(pair, None)
+
+
+def with_hooks(pair: Pair) -> BuildResult | None:
+    """The same with the author's part of ``tests/releases/hooks``, where there is one."""
+    file = HERE / "hooks" / f"{re.sub('[.-]', '_', pair.key)}.py"
+    return _compare(pair, file) if file.exists() else None
+
+
+def _compare(pair: Pair, hooks: Path | None) -> BuildResult:
+    old, new = release(pair.dist, pair.old), release(pair.dist, pair.new)
+    return compare_releases(old, new, name=pair.key, description=f"{pair.dist} {pair.old} to {pair.new}", hooks=hooks)
 
 
 def unpack_needs(pair: Pair, target: Path) -> Path:

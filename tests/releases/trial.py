@@ -16,20 +16,19 @@ from typing import Any
 from pylivepatch import patchfile
 from pylivepatch.build import BuildResult
 from pylivepatch.errors import LivePatchError, ReleaseError
-from tests.releases.pairs import Pair, result, unpack_needs
+from tests.releases.pairs import Pair, result, unpack_needs, with_hooks
 from tests.releases.wheels import unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ORDERED_BY_A_SET = {"jwt.utils:_PEM_RE"}
-"""Made of a set of texts, joined in the order that they happen to have in each process."""
-
 
 @dataclass(slots=True)
 class Outcome:
-    """``edits`` counts the findings by class and code. ``differs_after_load`` and ``differs_after_unload`` are ``None``
-    where no process was patched. ``answers`` is what the pair's behaviour said before the load, after it and after the
-    unload. ``trouble`` is what went wrong where a patch was built and the process did not live through it.
+    """``refused`` is what the builder refused or left to the author, ``still_refused`` what it did with the author's
+    part. ``edits`` counts the findings by class and code. ``differs_after_load`` and ``differs_after_unload`` are
+    ``None`` where no process was patched. ``answers`` is what the pair's behaviour said before the load, after it and
+    after the unload. ``deep`` is whether the heap had to be searched. ``trouble`` is what went wrong where a patch was
+    built and the process did not live through it.
     """
 
     pair: str
@@ -37,8 +36,10 @@ class Outcome:
     edits: dict[str, dict[str, int]] = field(default_factory=dict)
     carried: int = 0
     refused: list[str] = field(default_factory=list)
+    still_refused: list[str] = field(default_factory=list)
     differs_after_load: list[str] | None = None
     differs_after_unload: list[str] | None = None
+    deep: bool = False
     answers: list[bool | None] = field(default_factory=list)
     trouble: str = ""
     seconds: float = 0.0
@@ -67,6 +68,10 @@ def try_pair(pair: Pair) -> Outcome:
         outcome.edits.setdefault(verdict, {})[code] = count
     outcome.carried = sum(finding.carried for finding in found.changes)
     outcome.refused = list(dict.fromkeys(f"{one.code} {one.place.partition(' (')[0]}" for one in found.refusals))
+    if found.patch is None and (hooked := with_hooks(pair)) is not None:
+        found = hooked
+        outcome.result = f"{found.outcome} with hooks"
+        outcome.still_refused = [str(one) for one in found.refusals]
     if found.patch is not None:
         with tempfile.TemporaryDirectory(prefix="pylivepatch-releases-") as folder:
             _live(pair, found, outcome, Path(folder))
@@ -82,28 +87,22 @@ def _live(pair: Pair, found: BuildResult, outcome: Outcome, folder: Path) -> Non
     old, new = (unpack(pair.dist, version, folder / version) for version in (pair.old, pair.new))
     try:
         live = _run(folder, old, needs, str(folder / "fix.plp"), pair.dist, pair.key, *modules)
-        fresh = _run(folder, new, needs, "-", pair.dist, pair.key, *live["imported"])
+        fresh = _run(folder, new, needs, "-", pair.dist, pair.key)
     except RuntimeError as error:
         outcome.trouble = str(error)
         return
-    before, after, back = live["portraits"]
-    outcome.answers = live["answers"]
-    outcome.differs_after_unload = sorted(
-        key for key in before.keys() | back.keys() if before.get(key) != back.get(key)
-    )
-    (wanted,) = fresh["portraits"]
-    left = {f"{one.module}:{one.symbol}" for one in found.changes if not one.carried or one.code == "PLP215"}
-    # A name that the new release does not have any more stays, and the builder says so.
-    names = {key for key in before.keys() - wanted.keys() if after.get(key) == before[key]} | left | ORDERED_BY_A_SET
-    outcome.differs_after_load = sorted(
-        key for key in after.keys() | wanted.keys() if after.get(key) != wanted.get(key) and key not in names
-    )
-    if fresh["imported"] != live["imported"]:
-        outcome.trouble = "the new release imports other modules"
-    elif fresh["answers"] != live["answers"][1:2]:
+    outcome.answers, outcome.deep = live["answers"], live["deep"]
+    outcome.differs_after_load = _differences(live["after_load"])
+    outcome.differs_after_unload = _differences(live["after_unload"])
+    if fresh["answers"] != live["answers"][1:2]:
         outcome.trouble = "a fresh process of the new release answers otherwise"
     elif not live["imported"]:
         outcome.trouble = "none of its modules can be imported by this Python"
+
+
+def _differences(report: dict[str, Any]) -> list[str]:
+    different = [f"{one['module']}:{one['symbol']} ({one['what']})" for one in report["different"]]
+    return different + [f"{name} (not compared: {report['not_compared'][name]})" for name in report["missing"]]
 
 
 def _run(folder: Path, release: Path, needs: Path, *arguments: str) -> Any:
