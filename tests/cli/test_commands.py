@@ -72,7 +72,7 @@ def test_build_from_two_revisions(shell: Shell) -> None:
 
 def test_build_exits_2_when_refused_and_writes_nothing(shell: Shell) -> None:
     (shell.new / "service.py").write_text(
-        SERVICE.replace("def price(quantity):", "async def price(quantity):")
+        SERVICE.replace("def price(quantity):", "def price(quantity=open('quantity')):")
     )
     done = shell("build", "--from", "old", "--to", "new", "-o", "fix.plp")
     assert done.status == 2
