@@ -38,13 +38,10 @@ def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) ->
 
 def only_adds_defaults(context: Context, old: FunctionNode, new: FunctionNode) -> bool:
     """Whether the new ``__init__`` differs from the old one by literals only that old instances find in the class."""
-    carried = {change.name for change in context.changes if isinstance(change, ValueChange)}
-
-    def is_default(node: ast.stmt) -> bool:
-        name = _self_attribute(node, _self_name(new))
-        return bool(name) and name in carried and is_plain(getattr(node, "value", None))
-
-    rest = [node for node in new.body if not is_default(node)]
+    own = _self_name(new)
+    plain = {id(node) for node in new.body if _self_attribute(node, own) and is_plain(getattr(node, "value", None))}
+    carried = {change.name for change in context.changes if plain and isinstance(change, ValueChange)}
+    rest = [node for node in new.body if id(node) not in plain or _self_attribute(node, own) not in carried]
     return same_tree(old.body, rest) and same_tree(old.args, new.args)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pylivepatch.build.classes import Class, Symbol
@@ -47,9 +48,8 @@ class Hit:
 
 @dataclass(slots=True)
 class _Index:
-    """One module's runs: every reference by its symbol, with the run and, for import-time code, the piece."""
+    """One module's runs, by the function's qualified name, and the import-time code that looks names up by text."""
 
-    refs: dict[Symbol, list[tuple[Ref, Run, Evaluated | None]]] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     looked_up: list[tuple[Evaluated, dict[str, int]]] = field(default_factory=list)
 
@@ -60,7 +60,8 @@ class Reach:
     def __init__(self, version: Version, pieces: Callable[[str], Iterable[Evaluated]]) -> None:
         self._version, self._pieces = version, pieces
         self._indexes: dict[str, _Index] = {}
-        self._words: dict[str, list[str]] = {}
+        self._refs: dict[Symbol, list[tuple[Ref, Run, Evaluated | None, str]]] = {}
+        self._asked: set[str] = set()  # the words whose modules all have their index
 
     def of_functions(self, symbols: Iterable[Symbol]) -> list[Hit]:
         """The import-time pieces that call one of these functions."""
@@ -123,9 +124,10 @@ class Reach:
     def _users(self, symbol: Symbol, is_call: bool) -> Iterator[tuple[Ref, Run, Evaluated | None, str, bool]]:
         for spelled, self_only, certain, reading in self._spellings(symbol, is_call):
             for module in self._modules_with(spelled):
-                for ref, run, piece in self._index(module).refs.get(spelled, ()):
-                    if (ref.is_call == is_call or reading) and (ref.via_self or not self_only):
-                        yield ref, run, piece, module, certain
+                self._index(module)
+            for ref, run, piece, module in self._refs.get(spelled, ()):
+                if (ref.is_call == is_call or reading) and (ref.via_self or not self_only):
+                    yield ref, run, piece, module, certain
 
     def _spellings(self, symbol: Symbol, is_call: bool) -> Iterator[tuple[Symbol, bool, bool, bool]]:
         """What calls and readings of ``symbol`` may look like: the symbol that they name, whether only by ``self``
@@ -165,7 +167,8 @@ class Reach:
             found += [(module, one + "()") for _, one in self._results((module, outer))]
         return found
 
-    def _modules_with(self, symbol: Symbol) -> Iterator[str]:
+    def _modules_with(self, symbol: Symbol) -> Iterable[str]:
+        """The modules that may name the symbol and have no index yet."""
         module, name = symbol
         word = re.split(r"\.", name.replace("()", "").replace(".<super>", ""))[-1]
         words = {word}
@@ -178,16 +181,18 @@ class Reach:
                     words.add(copy.bound)
                     queue.append((copy.importer, copy.bound))
         if "<" in word:
-            yield module
-            return
-        yield from dict.fromkeys(module for one in words for module in self._containing(one))
+            return [module]
+        new = words - self._asked
+        self._asked |= new
+        return [name for one in new for name in self._by_word.get(one, ()) if name not in self._indexes]
 
-    def _containing(self, word: str) -> list[str]:
-        """The modules that have ``word`` in their text."""
-        found = self._words.get(word)
-        if found is None:
-            modules = self._version.modules.items()
-            found = self._words[word] = [module for module, uses in modules if word in uses.source.text]
+    @cached_property
+    def _by_word(self) -> dict[str, list[str]]:
+        """Each word → the modules that have it in their text."""
+        found: dict[str, list[str]] = {}
+        for module, uses in self._version.modules.items():
+            for word in set(re.findall(r"\w+", uses.source.text)):
+                found.setdefault(word, []).append(module)
         return found
 
     def _index(self, module: str) -> _Index:
@@ -210,7 +215,7 @@ class Reach:
                 if of is None:
                     found.runs[run.symbol[1]] = run
                 for ref in run.refs:
-                    found.refs.setdefault(ref.symbol, []).append((ref, run, of))
+                    self._refs.setdefault(ref.symbol, []).append((ref, run, of, module))
         return found
 
 

@@ -8,6 +8,7 @@ a class.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable
 
 from pylivepatch.build import codes
@@ -42,8 +43,9 @@ class _Scope:
         functions = [item for item in live if item.kind == "function"]
         pairs = _pairs_by_name(functions, [item for item in others if item.kind == "function"], old)
         self.binders: dict[str, list[tuple[int, Token, Item]]] = {}
+        counts = {id(item) for item in live}
         for position, item in enumerate(self.items):
-            if item not in live:
+            if id(item) not in counts:
                 continue
             if item.kind == "function":
                 if is_registered(context, item) or any(
@@ -85,9 +87,12 @@ class _Scope:
 def _pairs_by_name(items: list[Item], others: list[Item], old: bool) -> dict[int, int]:
     """Function node → the number of its pair within its name, the same on both sides."""
     numbers: dict[int, int] = {}
-    for name in {item.name for item in items}:
-        mine = [item for item in items if item.name == name]
-        theirs = [item for item in others if item.name == name]
+    by_name: dict[str, tuple[list[Item], list[Item]]] = {}
+    for item in items:
+        by_name.setdefault(item.name, ([], []))[0].append(item)
+    for item in others:
+        by_name.setdefault(item.name, ([], []))[1].append(item)
+    for mine, theirs in by_name.values():
         pairs, _, _ = pair_functions(mine, theirs) if old else pair_functions(theirs, mine)
         for number, pair in enumerate(pairs):
             numbers[id(pair[0 if old else 1].node)] = -1 - number  # lines, of those without a pair, are positive
@@ -126,10 +131,11 @@ def _check_readers(context: Context, old: _Scope, new: _Scope, skip: set[str]) -
     before: dict[tuple[str, str, str], list[tuple[int, Evaluated]]] = {}
     for position, piece in old.pieces:
         before.setdefault(piece.key, []).append((position, piece))
+    level = _level(old, new)
     movable = {
         name
         for name in old.binders.keys() & new.binders.keys() - skip
-        if len(old.binders[name]) > 1 or len(new.binders[name]) > 1 or _moved(name, old, new)
+        if len(old.binders[name]) > 1 or len(new.binders[name]) > 1 or _moved(name, old, new, level)
     }
     told: set[str] = set()
     if not movable:
@@ -155,11 +161,25 @@ def _check_readers(context: Context, old: _Scope, new: _Scope, skip: set[str]) -
     return told
 
 
-def _moved(name: str, old: _Scope, new: _Scope) -> bool:
+def _moved(name: str, old: _Scope, new: _Scope, level: frozenset[int]) -> bool:
     """Whether the single definition of ``name`` changed places with something else. May say yes too often."""
     (before, _, _), (after, _, _) = old.binders[name][0], new.binders[name][0]
-    above = [_identity(item) for item in old.items[:before]]
-    return sorted(above) != sorted(_identity(item) for item in new.items[:after])
+    return before != after or before not in level
+
+
+def _level(old: _Scope, new: _Scope) -> frozenset[int]:
+    """The positions above which both versions have the same, in whatever order."""
+    more: Counter[str] = Counter()  # how many more of each the old version has; none where it is as many
+    found = {0}
+    for position, pair in enumerate(zip(old.items, new.items, strict=False), 1):
+        for item, by in zip(pair, (1, -1), strict=True):
+            what = _identity(item)
+            more[what] += by
+            if not more[what]:
+                del more[what]
+        if not more:
+            found.add(position)
+    return frozenset(found)
 
 
 def _identity(item: Item) -> str:
@@ -183,10 +203,13 @@ def _check_statements(context: Context, old: _Scope, new: _Scope) -> None:
         return
     before = {key: number for number, key in enumerate(keys)}
     common = [piece for _, piece in new.pieces if piece.key in before]
+    ranks = [before[piece.key] for piece in common]
+    if ranks == sorted(ranks):
+        return
     values = {item.name for item in new.items if item.kind == "value"}
     for number, piece in enumerate(common):
-        for later in common[number + 1 :]:
-            if before[piece.key] < before[later.key] or piece.key == later.key:
+        for later, rank in zip(common[number + 1 :], ranks[number + 1 :], strict=True):
+            if ranks[number] <= rank:
                 continue
             if "code" in (piece.role, later.role):
                 shared = _read_by(context, piece) & _read_by(context, later) & values

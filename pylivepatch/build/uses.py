@@ -22,7 +22,7 @@ from pylivepatch.build.source import Source
 _GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evaluated:
     """An expression that runs while the module is imported. ``role`` says for what, ``owner`` for which
     definition.
@@ -34,7 +34,7 @@ class Evaluated:
     line: int
     scope: str = ""
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str, str]:
         return self.owner, self.role, ast.dump(self.node)
 

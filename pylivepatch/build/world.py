@@ -277,13 +277,27 @@ class World:
 
     def readings(self, module: str, name: str, *, owner: str = "") -> Iterator[tuple[str, Evaluated, int]]:
         """The same as the module that reads, the piece of its code, and the line."""
-        for other in self.new.modules:
-            for piece in self.unchanged_pieces(other):
-                if other == module and piece.owner == (f"{owner}.{name}" if owner else name):
-                    continue
-                line = self._reads(other, piece, module, name, owner)
-                if line:
-                    yield other, piece, line
+        for other, piece in self._by_name.get(name, ()):
+            if other == module and piece.owner == (f"{owner}.{name}" if owner else name):
+                continue
+            line = self._reads(other, piece, module, name, owner)
+            if line:
+                yield other, piece, line
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[tuple[str, Evaluated]]]:
+        """Each name and attribute → the unchanged pieces that mention it: one walk for all the values that change."""
+        found: dict[str, list[tuple[str, Evaluated]]] = {}
+        for module in self.new.modules:
+            for piece in self.unchanged_pieces(module):
+                names = {
+                    node.id if isinstance(node, ast.Name) else node.attr
+                    for node in executed_nodes(piece.node)
+                    if isinstance(node, ast.Name | ast.Attribute)
+                }
+                for name in names:
+                    found.setdefault(name, []).append((module, piece))
+        return found
 
     def _reads(self, other: str, piece: Evaluated, module: str, name: str, owner: str) -> int:
         version = self.new

@@ -1,0 +1,70 @@
+"""Building takes work in proportion to what changed: counted in lines of Python that run, not in seconds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from pylivepatch.build import examine
+
+HEAD = "import re\nfrom functools import lru_cache\n"
+LINK = "from .mod_{} import LIMIT_0 as other, function_0 as given, Class_0 as Base\n"
+FUNCTION = """\
+LIMIT_{0} = {1}
+PATTERN_{0} = re.compile('a{1}')
+def function_{0}(x, y={0}):
+    return given(x) if x else y + {1} + LIMIT_{0}
+class Class_{0}(Base):
+    size = {1}
+    def __init__(self, a):
+        self.a = a
+        self.b = a * {1}
+    @lru_cache
+    def method(self, x):
+        return self.a + x + {1} + self.b
+"""
+
+
+def write(folder: Path, modules: int, parts: int, version: int) -> Path:
+    """Modules that import from each other, with so many functions, values and classes each, all of them changed."""
+    package = folder / "big"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    for number in range(modules):
+        link = LINK.format(number - 1) if number else "given, Base = len, object\n"
+        body = "".join(FUNCTION.format(part, version) for part in range(parts))
+        (package / f"mod_{number}.py").write_text(HEAD + link + body)
+    return folder
+
+
+def lines_run(folder: Path, modules: int, parts: int) -> int:
+    """How many lines run to build the patch."""
+    old, new = (write(folder / f"{modules}-{parts}-{version}", modules, parts, version) for version in (1, 2))
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        result = examine(old, new, name="big")
+    finally:
+        sys.settrace(before)
+    assert result.outcome == "built", result.refusals[:3]
+    assert len(result.changes) >= modules * parts * 4
+    return count
+
+
+@pytest.mark.parametrize(("small", "large"), [((1, 15), (1, 60)), ((4, 3), (16, 3))])
+def test_four_times_the_changes_take_about_four_times_the_work(
+    small: tuple[int, int], large: tuple[int, int], tmp_path: Path
+) -> None:
+    few, many = lines_run(tmp_path, *small), lines_run(tmp_path, *large)
+    assert many < few * 5.5, (few, many)  # what is quadratic, in an essential part, makes it sixteen
