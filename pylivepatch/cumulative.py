@@ -19,7 +19,7 @@ from pylivepatch.below import Below
 from pylivepatch.compiled import checked_trampoline, equal_nested, make_pair
 from pylivepatch.errors import DataMismatch, NotRemovable
 from pylivepatch.prepare import Part, pair_switch
-from pylivepatch.transition.swap import Attribute, Guard, Swap, Switch, alike
+from pylivepatch.transition.swap import MISSING, Attribute, Guard, Swap, Switch, alike
 from pylivepatch.transition.twins import relate
 
 
@@ -48,6 +48,8 @@ def check_replaceable(name: str, layers: Sequence[Part]) -> None:
             )
     for top in _newest_attributes(layers).values():
         now = top.current()
+        if top.old is MISSING:
+            continue  # as for an unload: what only the patches have goes as it is by now
         if not top.is_cache and not any(now is value or alike(now, value) for value in (top.new, top.old)):
             raise DataMismatch(
                 f"{top.label} was changed after its patch had bound it",

@@ -63,6 +63,8 @@ def contents(source: str, filename: str) -> Contents:
                     for decorator in node.decorator_list
                     if isinstance(decorator, ast.Call) and _last(decorator.func) == "transform"
                 ]
+            case ast.Assign(targets=[ast.Name(id=name)]) if name in CALLBACKS:
+                callbacks.append(name)
             case ast.Assign(targets=[ast.Name(id="STATES")]) | ast.AnnAssign(target=ast.Name(id="STATES")):
                 states = True
     _check_no_other(tree, {statement.line for statement in statements}, filename)

@@ -523,7 +523,7 @@ class Transition:
     def overwritten(self) -> list[tuple[Attribute, Any]]:
         """Attributes that were changed between the last look and the switch, with the value that was lost by it."""
         pairs = zip(self.attributes, self._found, strict=False)
-        return [(a, found) for a, found in pairs if a.label and not a.is_old(found)]
+        return [(a, found) for a, found in pairs if a.label and not a.expects(found)]
 
     # --- the end ------------------------------------------------------------------------------------------
 

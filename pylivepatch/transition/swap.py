@@ -119,8 +119,12 @@ class Attribute:
         return read_attribute(self.owner, self.name)()
 
     def is_unchanged(self) -> bool:
-        """Whether ``old`` is still there."""
-        return self.is_old(self.current())
+        """Whether what is there is what :meth:`expects` says."""
+        return self.expects(self.current())
+
+    def expects(self, current: Any) -> bool:
+        """Whether this is ``old``; or it was the patch's own data, and is to go as it is by now."""
+        return self.is_old(current) or (self.new is MISSING and _is_data(self.old))
 
     def is_old(self, current: Any) -> bool:
         """Whether this is ``old``. Function attributes and contents may be given back as equal copies."""
@@ -146,6 +150,11 @@ class Guard:
 
     name: str
     version: Version
+
+
+def _is_data(value: Any) -> bool:
+    """Whether it is neither called nor a descriptor: nobody wraps it, as tools do with functions."""
+    return not callable(value) and not hasattr(type(value), "__get__")
 
 
 def alike(one: Any, other: Any) -> bool:

@@ -106,6 +106,52 @@ def test_a_value_changed_since_refuses_the_unload(sources: Any) -> None:
     applied.unload()
 
 
+def test_data_that_only_the_patch_has_goes_with_it_whatever_its_functions_made_of_it(sources: Any) -> None:
+    old = "def f(): return 0\nclass C:\n    def m(self): return 0\n"
+    new = (
+        "calls = 0\nclass C:\n    only = None\n"
+        "    def m(self):\n        C.only = C.only or self\n        return C.only\n"
+        "def f():\n    global calls\n    calls += 1\n    return calls\n"
+    )
+    module = sources.load(old)
+    for mode in ("refcount", "stop-machine"):
+        applied = pylivepatch.load(compile_patch(sources.patch(module, new)))
+        first = module.C().m()
+        assert (module.f(), module.f(), module.C().m()) == (1, 2, first)
+        applied.unload(mode=mode)
+        assert (module.f(), hasattr(module, "calls"), hasattr(module.C, "only")) == (0, False, False)
+
+
+def test_a_counter_that_only_the_patch_has_may_count_on_while_it_is_taken_out(sources: Any) -> None:
+    module = sources.load("def f(): return 0\ndef g(): yield 1\n")
+    new = "calls = 0\ndef f():\n    global calls\n    calls += 1\n    return calls\ndef g():\n    yield 2\n"
+    applied = pylivepatch.load(compile_patch(sources.patch(module, new)))
+    holder = module.g()
+    next(holder)  # the unload waits for it, and the counter counts on
+    thread = threading.Thread(target=applied.unload, kwargs={"timeout": 30.0})
+    thread.start()
+    while thread.is_alive() and pylivepatch.status() is None:
+        module.f()
+    counted = [module.f(), module.f()]
+    holder.close()
+    del holder  # it names the code
+    thread.join(30)
+    assert counted[1] == counted[0] + 1
+    assert (module.f(), hasattr(module, "calls"), pylivepatch.patches()) == (0, False, ())
+
+
+def test_a_cumulative_patch_may_replace_one_whose_own_data_has_changed(sources: Any) -> None:
+    module = sources.load("def f(): return 0\n")
+    new = "calls = 0\ndef f():\n    global calls\n    calls += 1\n    return calls\n"
+    pylivepatch.load(compile_patch(sources.patch(module, new)))
+    assert module.f() == 1
+    cumulative = sources.patch(module, "def f(): return 'all'\n", "cumulative")
+    applied = pylivepatch.load(compile_patch(cumulative), replace=True)
+    assert (module.f(), hasattr(module, "calls")) == ("all", False)
+    applied.unload()
+    assert module.f() == 0
+
+
 def test_tracebacks_show_the_lines_of_the_version_that_runs(sources: Any) -> None:
     source = "def f():\n    a = 1\n    raise KeyError('old line')\n"
     module = sources.load(source)

@@ -12,6 +12,7 @@ from hooks.conftest import Case
 
 import pylivepatch
 from pylivepatch.errors import CallbackRefused, CodeMismatch, HooksFailed
+from pylivepatch.hooks.reading import contents
 from pylivepatch.hooks.running import run
 
 Make = Callable[[str, str, str], Case]
@@ -164,6 +165,16 @@ def test_a_patch_for_a_file_that_is_no_source_can_do_its_work_in_callbacks(case:
     module = one.module
     one.load().unload()
     assert module.log == [module.f]
+
+
+def test_a_callback_may_be_another_by_its_name(case: Make) -> None:
+    text = CALLBACKS.partition("def pre_unpatch")[0] + "pre_unpatch = post_patch\n"
+    one = case(OLD, NEW, text)
+    module = one.module
+    assert one.build()
+    one.load().unload()
+    assert module.log == [("pre_patch", 1), ("post_patch", 2), ("post_patch", 2)]
+    assert contents(text, "hooks.py").callbacks == ("pre_patch", "post_patch", "pre_unpatch")
 
 
 def test_nothing_but_statements_is_no_patch(case: Make) -> None:
