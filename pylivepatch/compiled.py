@@ -45,6 +45,7 @@ from pylivepatch.patch import (
     NewImport,
     NewModule,
     Patch,
+    Removed,
     ValueChange,
 )
 from pylivepatch.patchfile import unmet
@@ -85,7 +86,7 @@ class Pair:
 class Item(NamedTuple):
     """One change of a module, ready to be loaded: ``kind`` and what its loader needs (see ``core``)."""
 
-    kind: str  # "function", "new", "replaced", "value", "import", "class", "fields", "bases"
+    kind: str  # "function", "new", "replaced", "value", "import", "class", "fields", "bases", "removed"
     target: str
     payload: bytes  # marshalled
     optional: bool = False  # in a function or class that the old source defines under a condition only
@@ -216,7 +217,7 @@ def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch
     brought = {
         (module.name, change.target)
         for module, change in patch.changes()
-        if not isinstance(change, FunctionChange)
+        if not isinstance(change, FunctionChange | Removed)
     }
     new = {module.name for module in patch.new_modules}
     modules = tuple(_compile_module(patch.name, module, level, brought, new) for module in patch.modules)
@@ -337,9 +338,8 @@ def _compile_module(
             if change.replaces is None:
                 items.append(Item("new", change.target, made))
                 continue
-            going = _find(old, change.replaces, where)
-            ways = [checked_trampoline(one, []).to_bytes() for one in (going, going.replace())]
-            items.append(Item("replaced", change.target, marshal.dumps((made, going, *ways))))
+            goes = _leaving(_find(old, change.replaces, where))
+            items.append(Item("replaced", change.target, marshal.dumps((made, goes))))
         elif isinstance(change, ValueChange):
             before = _expression(change.old, filename, change.line, symbols=symbols, old=True)
             after = _expression(change.new, filename, change.line, symbols=symbols)
@@ -357,6 +357,9 @@ def _compile_module(
             items.append(Item("import", change.target, marshal.dumps(payload)))
         elif isinstance(change, NewClass):
             items.append(Item("class", change.target, dump_class(module, new, change.new, filename)))
+        elif isinstance(change, Removed):
+            gone = _leaving(_find(old, change.old, where)) if change.old else None
+            items.append(Item("removed", change.target, marshal.dumps((change.owner, change.name, gone))))
         elif isinstance(change, NewFields):
             own = sorted(_bound_in(_class_statement(module.new_source, change.new)) - {*change.after})
             parts = dump_class(module, new, change.new, filename), own, change.before, change.after
@@ -368,6 +371,12 @@ def _compile_module(
     items = [item._replace(optional=item.target.partition(".")[0] in conditional) for item in items]
     packed = zlib.compress(module.new_source.encode())
     return CompiledModule(module.name, filename, packed, tuple(items), module.old_source == module.new_source)
+
+
+def _leaving(code: CodeType) -> tuple[CodeType, bytes, bytes]:
+    """A function that is left: nobody may be inside at the switch. Its code, and trampolines of that and of a copy."""
+    ways = (checked_trampoline(one, []).to_bytes() for one in (code, code.replace()))
+    return code, *ways  # type: ignore[return-value]
 
 
 def dump_class(module: ModulePatch, new: CodeType, ref: CodeRef, filename: str) -> bytes:

@@ -150,7 +150,21 @@ class NewFields:
         return f"{self.new.qualname}.<fields>"
 
 
-Change = FunctionChange | NewFunction | ValueChange | NewImport | NewClass | NewBases | NewFields
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A name that the module (``owner == ""``) or class loses. ``old`` is the code of the function that it names."""
+
+    owner: str
+    name: str
+    line: int
+    old: CodeRef | None = None
+
+    @property
+    def target(self) -> str:
+        return f"{self.owner}.{self.name}" if self.owner else self.name
+
+
+Change = FunctionChange | NewFunction | ValueChange | NewImport | NewClass | NewBases | NewFields | Removed
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from pylivepatch.patch import (
     NewImport,
     NewModule,
     Patch,
+    Removed,
     Told,
     ValueChange,
 )
@@ -560,6 +561,10 @@ class _Fields:
         assert isinstance(value, list)
         return value
 
+    def is_null(self, key: str) -> bool:
+        """Whether the field is there and null; it is taken then."""
+        return key in self.raw and self.raw[key] is None and self.raw.pop(key) is None
+
     def names(self, key: str) -> tuple[str, ...]:
         found = self.items(key)
         if not all(type(name) is str and name.isidentifier() for name in found):
@@ -631,6 +636,13 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
             change = NewImport(name, line, fields.statement("statement", name))
         case "new_class":
             change = NewClass(fields.ref("new"))
+        case "removed":
+            change = Removed(
+                fields.text("owner"),
+                fields.text("name"),
+                fields.number("line"),
+                None if fields.is_null("old") else fields.ref("old"),
+            )
         case "fields":
             change = NewFields(fields.ref("new"), fields.names("before"), fields.names("after"))
         case "bases":
@@ -677,6 +689,9 @@ def _change_out(change: Change) -> Mapping[str, Any]:
             return {"kind": "import", "name": change.name, "line": change.line, "statement": change.statement}
         case NewClass():
             return {"kind": "new_class", "new": _ref_out(change.new)}
+        case Removed():
+            old = None if change.old is None else _ref_out(change.old)
+            return {"kind": "removed", "owner": change.owner, "name": change.name, "line": change.line, "old": old}
         case NewFields():
             sides = {"before": list(change.before), "after": list(change.after)}
             return {"kind": "fields", "new": _ref_out(change.new), **sides}

@@ -130,7 +130,7 @@ def verify_module(
         elif item.kind == "value":
             _check_value(module, item, where, arriving, below, compiled.prepared)
         elif item.kind == "replaced":
-            locate(module, item.target, marshal.loads(item.payload)[1], below)
+            locate(module, item.target, marshal.loads(item.payload)[1][0], below)
         elif item.kind in ("new", "class", "fields", "bases"):
             _owner(module, item.target)
         time.sleep(0)
@@ -232,8 +232,8 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
 
 def _load_replaced(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
     """Another function object takes the place of the old one, wherever that has a name; the old one is left."""
-    made, old, forward, backward = marshal.loads(item.payload)
-    owner = _owner(module, item.target)
+    made, goes = marshal.loads(item.payload)
+    old, owner = goes[0], _owner(module, item.target)
     space: Any = vars(module) if owner is None else owner
     name = old.co_name if owner is None else mangled(owner, old.co_name)
     functions = locate(module, item.target, old, part.below)
@@ -256,18 +256,34 @@ def _load_replaced(part: Part, module: ModuleType, item: Item, scratch: dict[str
             where=where,
             advice="load the patch when nothing holds the function, or keep its decorators and kind",
         )
-    function = functions[0]
-    was, stays = version_of(part.below.code(function)), version_of(old.replace())
-    templates = Template.from_bytes(forward), Template.from_bytes(backward)
-    switch = Switch(f"{where} (as it was)", was, stays, *templates, [weakref.ref(function)])
-    switch.everywhere = False
-    part.switches.append(switch)
-    prefix = module.__name__
-    part.guards_old += [_guard(was.code, path, prefix) for path in nested_paths(was.code)]
+    _leave(part, functions[0], goes, where)
     _load_new(part, module, item._replace(payload=made), scratch, where)
     new = next(a.new for a in reversed(part.attributes) if a.owner is space and a.name == name)
     for owner, other in places[1:]:
         _bind(part, owner, other, new, f"{where} as {other}")
+
+
+def _leave(part: Part, function: FunctionType, goes: tuple[CodeType, bytes, bytes], where: str) -> None:
+    """Nobody may be inside the function at the switch, nor at the one back; who still has it calls it as it was."""
+    _, forward, backward = goes
+    was = version_of(part.below.code(function))
+    stays = version_of(was.code.replace())
+    templates = Template.from_bytes(forward), Template.from_bytes(backward)
+    switch = Switch(f"{where} (as it was)", was, stays, *templates, [weakref.ref(function)])
+    switch.everywhere = False
+    part.switches.append(switch)
+    part.guards_old += [_guard(was.code, path, part.name) for path in nested_paths(was.code)]
+
+
+def _load_removed(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    owner_name, name, goes = marshal.loads(item.payload)
+    space: Any = _class_named(module, owner_name, where) if owner_name else vars(module)
+    key = mangled(space, name) if owner_name else name
+    if read_attribute(space, key)() is MISSING:
+        raise TargetNotFound(f"{item.target} is not there; the old source sets it", where=where, advice=REBUILD)
+    for function in locate(module, item.target, goes[0], part.below) if goes else ():
+        _leave(part, function, goes, where)
+    _bind(part, space, key, MISSING, where)
 
 
 def _load_class(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
@@ -467,6 +483,7 @@ _LOADERS = {
     "function": _load_function,
     "new": _load_new,
     "replaced": _load_replaced,
+    "removed": _load_removed,
     "value": _load_value,
     "import": _load_import,
     "class": _load_class,

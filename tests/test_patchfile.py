@@ -28,6 +28,7 @@ from pylivepatch.patch import (
     NewFunction,
     NewImport,
     Patch,
+    Removed,
     Told,
     ValueChange,
 )
@@ -51,6 +52,8 @@ PATCH = Patch(
                 NewFunction(CodeRef("g", 5), "(1,)", "{'k': 2}", "{'a': int}", ("staticmethod",)),
                 NewFunction(CodeRef("h", 5), replaces=CodeRef("h", 4)),
                 NewClass(CodeRef("D", 5)),
+                Removed("D", "m", 5, CodeRef("D.m", 5)),
+                Removed("", "x", 5),
                 NewFields(CodeRef("F", 6), ("x",), ("x", "y")),
                 NewBases("E", 6, "(A,)", "(A, D)"),
             ),

@@ -42,6 +42,10 @@ def _code(code: str, verdict: Verdict, title: str, meaning: str, way_out: str = 
 
 
 # Carried by the patch.
+NAME_REMOVED = _code(
+    "PLP208", "applied", "a name is taken away",
+    "A function, value, class or import is gone, and its absence could be told: the name goes at the switch.",
+)
 FUNCTION_REPLACED = _code(
     "PLP209", "applied", "other decorators, or another kind",
     "A function that is decorated anew, or of another kind, takes the names of the old one, in all modules.",

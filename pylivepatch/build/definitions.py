@@ -12,6 +12,7 @@ from pylivepatch.build.blocks import carry_new_blocks
 from pylivepatch.build.context import Context
 from pylivepatch.build.fields import compare_fields, without
 from pylivepatch.build.functions import compare_function, is_overload, new_function
+from pylivepatch.build.gone import lose_accessors, take_away
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
 from pylivepatch.build.instances import compare_instances
 from pylivepatch.build.names import Names, is_literal, is_shareable
@@ -290,13 +291,15 @@ def _removed_value(context: Context, item: Item) -> None:
         )
         return
     if context.owner:
-        context.report.refused(
-            codes.ATTRIBUTE_REMOVED,
-            symbol,
-            "the class attribute is gone; instances and subclasses would find it all the same",
-            "keep it, and let the functions ignore it",
-            old_line=item.line,
-        )
+        if any(item.name in uses.stored for uses in context.world.new.modules.values()):
+            context.report.note(
+                codes.LEFT_IN_PLACE,
+                symbol,
+                "the class attribute is gone, and the new version sets it on instances; it stays for those without",
+                old_line=item.line,
+            )
+            return
+        take_away(context, item, codes.ATTRIBUTE_REMOVED, "instances and subclasses would go on finding it")
         return
     place = context.world.still_refers(context.module, item.name)
     if place is None:
@@ -307,13 +310,7 @@ def _removed_value(context: Context, item: Item) -> None:
             old_line=item.line,
         )
         return
-    context.report.refused(
-        codes.VALUE_REMOVED,
-        symbol,
-        f"the name is gone, but it still means something in the new version: {place}",
-        "keep the name",
-        old_line=item.line,
-    )
+    take_away(context, item, codes.VALUE_REMOVED, f"it still means something in the new version: {place}")
 
 
 def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> None:
@@ -330,6 +327,8 @@ def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> No
         _refuse_alternatives(context, pairs, len(context.changes) - carried)
         for now in added:
             new_function(context, now)
+        if pairs and gone and not added and lose_accessors(context, gone):
+            continue
         for was in gone:
             _removed_function(context, was, bool(pairs))
 
@@ -391,17 +390,21 @@ def _removed_function(context: Context, item: Item, name_lives_on: bool) -> None
             if still
             else ""
         )
-    why = why or who_keeps_function(context, item)
-    if not why:
+    kept = who_keeps_function(context, item)
+    if not why and not kept:
         tell_defaults(context, item)
         report.note(
             codes.LEFT_IN_PLACE, symbol, "it is gone and nothing refers to it; it stays", old_line=item.line
         )
         return
+    if not name_lives_on and not kept:
+        tell_defaults(context, item)
+        take_away(context, item, codes.FUNCTION_REMOVED, why)
+        return
     report.refused(
         codes.FUNCTION_REMOVED,
         symbol,
-        f"the function is gone, and its absence could matter: {why}",
+        f"the function is gone, and its absence could matter: {why or kept}",
         "keep it, and give it the body that its callers should meet",
         old_line=item.line,
     )
@@ -436,14 +439,13 @@ def _removed_class(context: Context, item: Item) -> None:
             codes.LEFT_IN_PLACE, symbol, "the class is gone and nothing refers to it; it stays", old_line=item.line
         )
         return
-    context.report.refused(
-        codes.CLASS_REMOVED,
-        symbol,
-        "the class is gone"
-        + (f", and still means something in the new version: {place}" if place else f", and {kept}" if kept else ""),
-        "keep it",
-        old_line=item.line,
-    )
+    why = f"it still means something in the new version: {place}" if place else "it is found in the class around it"
+    if kept:
+        context.report.refused(
+            codes.CLASS_REMOVED, symbol, f"the class is gone, and {kept}", "keep it", old_line=item.line
+        )
+        return
+    take_away(context, item, codes.CLASS_REMOVED, why)
 
 
 def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> None:

@@ -15,9 +15,18 @@ from types import CodeType
 from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context
 from pylivepatch.build.decorated import check_signature, tell_docstring
+from pylivepatch.build.gone import accessor_of, siblings
 from pylivepatch.build.instances import only_adds_defaults
 from pylivepatch.build.machinery import check_changed_method, check_new_member
-from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
+from pylivepatch.build.names import (
+    OVERLOADS,
+    SAFE_DECORATORS,
+    Names,
+    Unsafe,
+    check_annotation,
+    check_expression,
+    mangle,
+)
 from pylivepatch.build.registered import registered_by_annotation
 from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
 from pylivepatch.build.scope import FunctionNode, Item, first_line
@@ -122,7 +131,7 @@ def _replace(context: Context, old: Item, new: Item, code: str, what: str, shado
     comes = [context.new.names.dotted(one) for one in after.decorator_list]
     if unknown:
         refuse(f"what {unknown[0] or 'a decorator'} made of the old function is not known")
-    elif shadowed or new.guard or sum(item.name == new.name for item in _siblings(context)) > 1:
+    elif shadowed or new.guard or sum(item.name == new.name for item in siblings(context, context.world.new)) > 1:
         refuse("its name is bound more than once, or under a condition")
     elif gone == ["functools.cached_property"] and not {"property", "functools.cached_property"} & {*comes}:
         refuse("what the cached property kept in instances hides what comes in its place")
@@ -140,14 +149,6 @@ def _replace(context: Context, old: Item, new: Item, code: str, what: str, shado
             old_line=old.line,
             new_line=new.line,
         )
-
-
-def _siblings(context: Context) -> list[Item]:
-    """The items of the scope that is compared."""
-    if not context.owner:
-        return context.new.items
-    cls = context.world.new.classes.all.get((context.module, context.owner))
-    return list(cls.items) if cls is not None else []
 
 
 def _carry(
@@ -359,14 +360,6 @@ def annotations_display(context: Context, uses: Uses, node: FunctionNode) -> str
     return "{%s}" % ", ".join(entries)  # noqa: UP031 - braces
 
 
-def mangle(name: str, class_name: str) -> str:
-    """A private name as the compiler spells it in a class."""
-    stripped = class_name.lstrip("_")
-    if not stripped or not name.startswith("__") or name.endswith("__"):
-        return name
-    return f"_{stripped}{name}"
-
-
 def _bare(arguments: ast.arguments) -> list[object]:
     names = [
         *arguments.posonlyargs,
@@ -434,17 +427,16 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
     for decorator in new.function.decorator_list:
         texts.append(ast.unparse(decorator))
         target = names.dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
-        match decorator:
-            case ast.Attribute(value=ast.Name(id=name), attr="setter" | "getter" | "deleter") if (
-                name == new.name
-            ):
+        if accessor_of(new):
+            places = context.world.readers(context.module, new.name, owner=context.owner)
+            if not _extends_property(context, new) or places:
                 refuse(
                     codes.PROPERTY_REBUILT,
-                    f"a new {decorator.attr} makes another property object of {name}, whose parts cannot "
-                    f"be bound at once",
+                    f"a new {accessor_of(new)} makes another property object of {new.name}, and "
+                    + (f"code that ran at import read the old one: {places[0]}" if places else "it was none"),
                     "add a plain method for it",
                 )
-                continue
+            continue
         if target in {"abc.abstractmethod", "abc.abstractproperty"}:
             refuse(
                 codes.NEEDS_CLASS_CREATION,
@@ -470,6 +462,14 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
     if context.owner and new.name in _IMPLICIT and not texts:
         texts.append(_IMPLICIT[new.name])  # what the class statement does by itself
     return tuple(texts)
+
+
+def _extends_property(context: Context, new: Item) -> bool:
+    """Whether the name is a property of the class before the new accessor."""
+    for item in siblings(context, context.world.new):
+        if item.name == new.name and item.kind == "function" and item.line < new.line:
+            return any(context.new.names.dotted(one) == "property" for one in item.function.decorator_list)
+    return False
 
 
 def _check_import_time_calls(

@@ -6,6 +6,7 @@ import ast
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
+from pylivepatch.build.gone import take_away
 from pylivepatch.build.names import import_target
 from pylivepatch.build.scope import Item, import_text
 from pylivepatch.build.uses import executed_nodes
@@ -197,10 +198,4 @@ def _removed(context: Context, item: Item) -> None:
             old_line=item.line,
         )
         return
-    report.refused(
-        codes.IMPORT_REMOVED,
-        name,
-        f"`{import_text(item)}` is gone, but the name still means something in the new version: {place}",
-        "keep the import",
-        old_line=item.line,
-    )
+    take_away(context, item, codes.IMPORT_REMOVED, f"the name still means something in the new version: {place}")

@@ -87,8 +87,8 @@ def _new_attribute(
     context: Context, old: ast.ClassDef, node: ast.ClassDef, name: str, stores: list[Store]
 ) -> None:
     place = _read_elsewhere(context, name, [function for function, _ in stores])
-    if place is None:
-        return
+    if place is None or any(item.name == name and item.kind == "value" for item in items_of(old.body)):
+        return  # instances that exist find what the old class gives
     value = _default_of(stores, _parameters(old))
     later = _set_elsewhere(context, name, stores) if value is not None else []
     if any(isinstance(one.ctx, ast.Del) for _, one in later):

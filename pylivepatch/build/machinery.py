@@ -48,6 +48,16 @@ def check_new_member(context: Context, item: Item) -> bool:
     return _check_watchers(context, cls, item, is_new=True)
 
 
+def acts_at_creation(context: Context, item: Item) -> str:
+    """Why a member that is gone did something when its class was created; ``""`` where it did not."""
+    cls = _live(context)
+    why = _needed_at_creation(context, cls, item) if cls is not None else None
+    names = context.old.names
+    if item.kind == "function" and any(names.dotted(one) in _ABSTRACT for one in item.function.decorator_list):
+        return "which methods are abstract is fixed when the class is created"
+    return why[0] if why else ""
+
+
 def check_changed_attribute(context: Context, item: Item, *, difference: str) -> bool:
     """The same for a class attribute with another value."""
     cls = _live(context)

@@ -384,3 +384,11 @@ def shown(node: ast.AST | None) -> str:
     """A piece of source for a message."""
     text = ast.unparse(node) if node is not None else "nothing"
     return text if len(text) <= 60 else text[:59] + "…"
+
+
+def mangle(name: str, class_name: str) -> str:
+    """A private name as the compiler spells it in a class."""
+    stripped = class_name.lstrip("_")
+    if not stripped or not name.startswith("__") or name.endswith("__"):
+        return name
+    return f"_{stripped}{name}"

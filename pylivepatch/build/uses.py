@@ -149,6 +149,15 @@ class Uses:
         return found
 
     @cached_property
+    def stored(self) -> frozenset[str]:
+        """The names of all attributes that the module's code sets or deletes."""
+        return frozenset(
+            node.attr
+            for node in ast.walk(self.source.tree)
+            if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+        )
+
+    @cached_property
     def texts(self) -> dict[str, int]:
         """Every string constant in the module → its first line."""
         found: dict[str, int] = {}

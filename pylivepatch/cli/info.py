@@ -17,6 +17,7 @@ from pylivepatch.patch import (
     NewFunction,
     NewImport,
     Patch,
+    Removed,
     ValueChange,
 )
 
@@ -28,6 +29,7 @@ _KINDS: dict[type[Any], str] = {
     NewClass: "new class",
     NewBases: "bases",
     NewFields: "fields",
+    Removed: "removed name",
 }
 
 

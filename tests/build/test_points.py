@@ -8,9 +8,10 @@ import pytest
 
 from pylivepatch.build import examine
 
+ENUM = "import enum\nclass C(enum.Enum):\n"
 POINTS = {
     "only the new version has it": ("A = 1\n", "A = 1\nB = open('x')\n", "line 2: `B = open('x')` is new"),
-    "only the old version has it": ("class C:\n x = 1\n y = 2\n", "class C:\n x = 1\n", "line 3: `y = 2` is gone"),
+    "only the old version has it": (ENUM + " x = 1\n y = 2\n", ENUM + " x = 1\n", "line 4: `y = 2` is gone"),
 }
 
 
