@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from pylivepatch.transition.swap import Question
 if TYPE_CHECKING:
     import asyncio
 
+_TOGETHER = 2  # callers who are woken by one
 _POLL = 0.001  # seconds between two looks of a waiting greenlet
 
 
@@ -34,7 +36,9 @@ class _Try:
 
     def __init__(self, bound: float) -> None:
         self.ends = time.monotonic() + bound
-        self.opened = threading.Event()  # gevent's, under its monkey patching: greenlets wait as they should
+        self.is_open = False
+        # Under gevent's monkey patching they are gevent's: greenlets wait as they should.
+        self.kept: deque[threading.Event] = deque()
         self.waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
         self.waits = 0
         self.first = 0.0
@@ -43,6 +47,31 @@ class _Try:
         """Somebody begins to wait."""
         self.first = self.first or time.monotonic()
         self.waits += 1
+
+    def let_on(self) -> None:
+        """Wake the next few of those who are kept; each of them wakes the next few.
+
+        All at once they would want the GIL together, and keep everybody else from it for milliseconds.
+        """
+        for _ in range(_TOGETHER):
+            try:
+                self.kept.popleft().set()
+            except IndexError:
+                return
+
+    def wait(self) -> None:
+        """Until it opens or its time is up."""
+        mine = threading.Event()
+        self.kept.append(mine)
+        try:
+            # Noted, then looked at: pairs with open(), which says that it is open and then looks who is noted.
+            if not self.is_open:
+                mine.wait(max(0.0, self.ends - time.monotonic()))
+        finally:
+            try:
+                self.kept.remove(mine)
+            except ValueError:  # it was woken, and is to wake others, whatever becomes of it
+                self.let_on()
 
 
 class Gate:
@@ -72,7 +101,8 @@ class Gate:
         if current.waits:
             self.waits += current.waits
             self.longest = max(self.longest, min(time.monotonic(), current.ends) - current.first)
-        current.opened.set()
+        current.is_open = True
+        current.let_on()
         for loop, future in tuple(current.waiting):
             try:
                 loop.call_soon_threadsafe(_release, future)
@@ -124,17 +154,15 @@ def _wait(current: _Try) -> None:
     """Wait on this thread until the gate opens or the bound is hit, without keeping other greenlets."""
     greenlet = sys.modules.get("greenlet")
     in_greenlet = greenlet is not None and greenlet.getcurrent().parent is not None
-    remaining = max(0.0, current.ends - time.monotonic())
     if not in_greenlet or _is_patched_by_gevent():
-        current.opened.wait(remaining)
-        return
+        return current.wait()
     hub_of = getattr(sys.modules.get("gevent.hub"), "get_hub_if_exists", None) or getattr(
         sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None
     )
     if hub_of is None or hub_of() is None:
         return  # plain greenlets: those inside can only finish if this thread goes on
     gevent = sys.modules["gevent"]
-    while not current.opened.is_set() and time.monotonic() < current.ends:
+    while not current.is_open and time.monotonic() < current.ends:
         gevent.sleep(_POLL)
 
 

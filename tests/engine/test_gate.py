@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import pylivepatch
 from pylivepatch import Patch, TransitionTimeout
 from pylivepatch.transition.base import State, Transition
+from pylivepatch.transition.gate import Gate
 from tests.conftest import PATIENCE
 
 
@@ -232,3 +234,42 @@ def test_a_switch_that_comes_while_the_gate_is_put_in_is_not_covered_by_it(
     assert f() == "new"
     applied.unload()  # refuses where something else than the new code is there
     assert id(f.__code__) == original
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("interrupted", [0, 1])
+def test_all_who_are_kept_go_on_when_it_opens(interrupted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wakes a few others, also one that is interrupted as it wakes."""
+    gate, left, others = Gate(10 * PATIENCE, {}), [], 20
+    gate.close()
+    current = gate._try
+    assert current is not None
+
+    class InterruptedEvent(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            super().wait(timeout)
+            raise Interrupted
+
+    def call() -> None:
+        with contextlib.suppress(Interrupted):
+            gate.question.attend()
+        left.append(1)
+
+    threads = [threading.Thread(target=call, daemon=True) for _ in range(interrupted + others)]
+    for number, thread in enumerate(threads):
+        with monkeypatch.context() as patched:
+            if number < interrupted:
+                patched.setattr("pylivepatch.transition.gate.threading.Event", InterruptedEvent)
+            thread.start()
+            end = time.monotonic() + PATIENCE
+            while len(current.kept) <= number and time.monotonic() < end:
+                time.sleep(0)
+    assert not left
+    gate.open()
+    end = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    assert len(left) == len(threads)
