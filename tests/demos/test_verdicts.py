@@ -1,0 +1,48 @@
+"""Each demo that needs no network, end to end: its verdict, and what it rests on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PATH = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+
+pytestmark = pytest.mark.slow
+
+
+def verdict_of(name: str) -> dict[str, Any]:
+    """What the demo prints with ``--json``, which must be a pass."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "demo_apps" / name, "--json"],
+        env=os.environ | {"PYTHONPATH": PATH},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert result["demo"] == name
+    assert result["verdict"] == "pass", json.dumps(result, indent=2)
+    assert done.returncode == 0
+    assert result["checks"]
+    assert all(check["passed"] for check in result["checks"])
+    return result
+
+
+def test_kpatch_semantics_passes() -> None:
+    result = verdict_of("kpatch_semantics")
+    assert result["one_by_one"]["mixed"] > 0
+    assert "stop_look_and_switch();" in result["stop_machine"]["trace"]
+    assert "stop_look_and_switch" not in result["refcount"]["trace"]
+    assert result["load"]["counters"] == result["unload"]["counters"] == [1, 2, 3, 2, 1, 2, 1, 0]
+    assert result["load"]["committed_by"] == result["unload"]["committed_by"] == "dora"
+    assert result["busy"]["starved"]
+    assert result["incremental"]["groups"] == 2
