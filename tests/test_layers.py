@@ -66,8 +66,8 @@ ALLOWED = {
     "verification": {"portrait", "hooks", "patch", "errors"},
     "rehearsal": {"verification", "live", "core", "patchfile", "patch", "errors"},
     "build": {"patch", "patchfile", "hooks", "errors"},
-    "agent": {"core", "tracing", "live", "verification", "way", "taints", "compiled", "patchfile", "patch", "errors"}
-    | {"events"},
+    "agent": {"core", "activeness", "tracing", "live", "verification", "way", "taints", "compiled", "patchfile"}
+    | {"patch", "errors", "events"},
     "cli": {"agent", "tracing", "verification", "way", "build", "patchfile", "patch", "hooks", "errors"},
 }
 

@@ -21,6 +21,7 @@ from pylivepatch.activeness.pace import give_way
 from pylivepatch.activeness.threads import event_loops
 
 _SLICE = 800  # coroutines and the like between two offers of the GIL: well under a millisecond
+_TASKS = 100  # tasks whose chains are followed between two offers of the GIL, for people who watch
 _DEEPEST = 10_000  # a bound for one task: what it awaits may change while it is read
 
 
@@ -69,6 +70,26 @@ def in_tasks(wanted: set[int]) -> Iterator[tuple[str, str, Any]]:
             thing, depth, walked = attributes.following(thing), depth + 1, walked + 1
             if walked % _SLICE == 0:
                 give_way()
+
+
+def where_tasks_stand(most: int) -> Iterator[tuple[str, Any]]:
+    """Name of the task, and the innermost coroutine or the like that it is in, of at most so many tasks.
+
+    Gives up the GIL as it goes.
+    """
+    for number, task in enumerate(_tasks()):
+        if number >= most:
+            break
+        if number % _TASKS == 0:
+            give_way()
+        innermost, thing = None, task.get_coro()
+        for _ in range(_DEEPEST):
+            attributes = (_BY_TYPE.get(type(thing)) or _look_like(thing)) if thing is not None else None
+            if attributes is None:
+                break
+            innermost, thing = thing, attributes.following(thing)
+        if innermost is not None:
+            yield task.get_name(), innermost
 
 
 def frame_of(thing: Any) -> Any:

@@ -62,6 +62,11 @@ class Client:
         """``transition`` under way or ``None``, ``work`` that the agent is at, how the ``last`` ended, ``taints``."""
         return self._get("/status")
 
+    def tasks(self) -> list[dict[str, Any]]:
+        """Each thread and some hundred asyncio tasks: ``kind``, ``name``, ``function``, ``file``, ``line``."""
+        found: list[dict[str, Any]] = self._get("/tasks")["tasks"]
+        return found
+
     def load(
         self,
         patch: Patch | str | os.PathLike[str],

@@ -3,6 +3,7 @@
 =========================== ==================================================================
 ``GET /``                   the process: pid, Python, where it runs, since when
 ``GET /status``             the transition under way, how the last one ended, the taints
+``GET /tasks``              each thread, and some hundred asyncio tasks: where it stands
 ``POST /status/reverse``    have the transition under way taken back; ``force``, ``signal`` alike
 ``GET /patches``            the stack of applied patches, oldest first
 ``POST /patches``           load; ``{"patch": base64, "timeout": 15.0, "deep": false, …}``
@@ -56,6 +57,8 @@ class Routes:
             methods = {"GET": self._status}
         elif request.path in ("/status/reverse", "/status/force", "/status/signal"):
             methods = {"POST": self._ask}
+        elif request.path == "/tasks":
+            methods = {"GET": self._tasks}
         elif request.path == "/patches":
             methods = {"GET": self._patches, "POST": self._load}
         elif request.path == "/portrait":
@@ -70,8 +73,8 @@ class Routes:
             raise BadRequest(
                 HTTPStatus.NOT_FOUND,
                 f"there is no {request.path}",
-                "there are /, /status, /status/reverse (and force, signal), /patches, /patches/NAME, /portrait, "
-                "/traces and /traces/NAME",
+                "there are /, /status, /status/reverse (and force, signal), /tasks, /patches, /patches/NAME, "
+                "/portrait, /traces and /traces/NAME",
             )
         if request.method not in methods:
             allow = ", ".join(methods)
@@ -95,6 +98,9 @@ class Routes:
         if partial := [patch.name for patch in self._engine.patches() if patch.as_dict().get("partial")]:
             state["partial"] = partial
         return HTTPStatus.OK, state
+
+    def _tasks(self, _request: Request) -> tuple[HTTPStatus, Any]:
+        return HTTPStatus.OK, {"tasks": self._engine.everyone()}
 
     def _ask(self, request: Request) -> tuple[HTTPStatus, Any]:
         what = request.path.rpartition("/")[2]

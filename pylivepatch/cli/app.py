@@ -15,6 +15,7 @@ from pylivepatch.cli import explain as explain_command
 from pylivepatch.cli import info as info_command
 from pylivepatch.cli import process
 from pylivepatch.cli import rehearse as rehearse_command
+from pylivepatch.cli import top as top_command
 from pylivepatch.cli import trace as trace_command
 from pylivepatch.cli import verify as verify_command
 from pylivepatch.cli.output import Output
@@ -176,12 +177,44 @@ def list_(pid: int | None, socket: str | None, json: bool) -> None:
         process.list_patches(Output(json=json), process.target(pid, socket))
 
 
+def _watch(function: Function) -> Function:
+    count = click.option("--count", type=click.IntRange(min=1), metavar="N", help="So many looks, then end.")
+    function = count(function)
+    return click.option(
+        "--interval",
+        type=click.FloatRange(min=0.01),
+        default=1.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds between two looks.",
+    )(function)
+
+
 @app.command()
 @_target
+@click.option("--watch", is_flag=True, help="Look again and again, as top does.")
+@_watch
 @_json
-def status(pid: int | None, socket: str | None, json: bool) -> None:
+def status(pid: int | None, socket: str | None, watch: bool, interval: float, count: int | None, json: bool) -> None:
     """Show the transition under way in a process: its stage, its counter, who holds it."""
-    process.status(Output(json=json), process.target(pid, socket))
+    client = process.target(pid, socket)
+    if watch:
+        top_command.top(Output(json=json), client, interval=interval, count=count)
+    else:
+        process.status(Output(json=json), client)
+
+
+@app.command()
+@_target
+@_watch
+@_json
+def top(pid: int | None, socket: str | None, interval: float, count: int | None, json: bool) -> None:
+    """Watch a process: patches, the transition, who holds it, where each thread and task stands.
+
+    Keys on a terminal: r reverse, f force, u unload the newest patch, q quit. Elsewhere it prints a block for each
+    look, with --json an object a line.
+    """
+    top_command.top(Output(json=json), process.target(pid, socket), interval=interval, count=count)
 
 
 @app.command()

@@ -32,6 +32,12 @@ class Output:
         if self.json:
             sys.stdout.write(json_module.dumps(value, indent=2, default=str) + "\n")
 
+    def line(self, value: Mapping[str, Any]) -> None:
+        """Print one of several JSON objects, a line each, if JSON is wanted."""
+        if self.json:
+            sys.stdout.write(json_module.dumps(value, default=str) + "\n")
+            sys.stdout.flush()
+
     def say(self, text: str | Text = "") -> None:
         """Print a line as it is: what looks like markup in it is none."""
         self.console.print(Text(text) if isinstance(text, str) else text, soft_wrap=True)

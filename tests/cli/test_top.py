@@ -1,0 +1,126 @@
+"""``pylivepatch top`` and ``status --watch``: plain, as JSON, and on a terminal with keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shell import Shell
+from targets import Target
+
+from pylivepatch.agent.client import Client
+
+PATIENCE = 60.0
+
+
+def test_elsewhere_than_on_a_terminal_it_prints_a_block_for_each_look(target: Target, shell: Shell) -> None:
+    done = shell("top", "--socket", target.socket, "--count", "2", "--interval", "0.01")
+    assert done.status == 0
+    assert done.out.count("no transition is under way") == 2
+    assert "thread MainThread" in done.out
+    assert "__main__:main" in done.out
+    assert all(len(line) <= 80 for line in done.out.splitlines())
+
+
+def test_as_json_each_look_is_an_object_with_everybodys_patch_state(target: Target, shell: Shell) -> None:
+    done = shell("status", "--watch", "--socket", target.socket, "--count", "2", "--interval", "0.01", "--json")
+    looks = [json.loads(line) for line in done.out.splitlines()]
+    assert [look["pid"] for look in looks] == [target.pid, target.pid]
+    (main,) = [task for task in looks[0]["tasks"] if task["name"] == "MainThread"]
+    assert (main["function"], main["patch_state"]) == ("__main__:main", -1)
+
+
+def test_a_transition_and_who_holds_it_are_shown(target: Target, shell: Shell) -> None:
+    patch = shell.build()
+    assert target.ask("occupy()") is True
+    with loading(shell, target, str(patch)):
+        done = shell("top", "--socket", target.socket, "--count", "1")
+        assert "load of fix: drain" in done.out
+        assert "thread occupant" in done.out
+        states = {task["name"]: task["patch_state"] for task in look(shell, target)["tasks"]}
+        assert states["occupant"] == 0
+    assert target.ask("leave.set()") is None
+
+
+def test_keys_act_on_the_transition_and_ask_before_what_cannot_be_undone(target: Target, shell: Shell) -> None:
+    patch = shell.build()
+    assert target.ask("occupy()") is True
+    with loading(shell, target, str(patch)) as load, terminal(shell, target) as screen:
+        screen.until("drain")
+        screen.press("f")
+        screen.until("y does it")
+        screen.press("n")
+        screen.until("nothing was done")
+        screen.press("r")
+        screen.until("reverse: asked")
+        screen.press("q")
+        assert screen.process.wait(PATIENCE) == 0
+        assert load.wait(PATIENCE) == 1
+    assert Client(path=target.socket).patches() == []
+
+
+def look(shell: Shell, target: Target) -> dict[str, list[dict[str, object]]]:
+    found: dict[str, list[dict[str, object]]] = shell(
+        "top", "--socket", target.socket, "--count", "1", "--json"
+    ).json
+    return found
+
+
+@contextmanager
+def loading(shell: Shell, target: Target, patch: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A load that waits for the occupant, until the block ends."""
+    command = shell.command("load", patch, "--socket", target.socket, "--timeout", "60")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    client = Client(path=target.socket)
+    with subprocess.Popen(command, cwd=shell.folder, env=shell.environment, **quiet) as process:
+        try:
+            end = time.monotonic() + PATIENCE
+            while not (client.status()["transition"] or {}).get("holders"):
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            yield process
+        finally:
+            target.ask("leave.set()")
+            process.wait(PATIENCE)
+
+
+class Screen:
+    """The command on a terminal of 80 columns, and everything that it drew."""
+
+    def __init__(self, process: subprocess.Popen[bytes], descriptor: int) -> None:
+        self.process, self._descriptor, self._drawn = process, descriptor, ""
+
+    def until(self, text: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while text not in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self._drawn):
+            assert time.monotonic() < end, self._drawn
+            if select.select([self._descriptor], [], [], 0.1)[0]:
+                self._drawn += os.read(self._descriptor, 65536).decode(errors="replace")
+        self._drawn = ""
+
+    def press(self, key: str) -> None:
+        os.write(self._descriptor, key.encode())
+
+
+@contextmanager
+def terminal(shell: Shell, target: Target) -> Iterator[Screen]:
+    ours, theirs = pty.openpty()
+    environment = {**shell.environment, "TERM": "xterm", "LINES": "40"}
+    command = shell.command("top", "--socket", target.socket, "--interval", "0.1")
+    process = subprocess.Popen(command, env=environment, cwd=shell.folder, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        yield Screen(process, ours)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
