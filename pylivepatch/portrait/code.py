@@ -86,14 +86,12 @@ def _pairs(text: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _normal(code: CodeType) -> str:
-    text, consts = code.co_code, code.co_consts
     if "__firstlineno__" in code.co_names:  # since 3.13 the body of a class knows its first line
-        text = _without_first_line(code)
-        consts = tuple(0 if type(one) is int and one == code.co_firstlineno else one for one in consts)
-    if "__static_attributes__" in code.co_names:  # comes out of a set in some versions of 3.13
-        consts = tuple(_sorted_names(one) for one in consts)
+        instructions = " ".join(_without_first_line(code))
+    else:
+        instructions = f"{code.co_code.hex()} {[constant(one) for one in code.co_consts]}"
     parts = (
-        text.hex(),
+        instructions,
         code.co_exceptiontable.hex(),
         code.co_names,
         code.co_varnames,
@@ -103,32 +101,33 @@ def _normal(code: CodeType) -> str:
         code.co_qualname,
         (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
     )
-    return f"{parts!r} {[_normal(one) if isinstance(one, CodeType) else constant(one) for one in consts]}"
+    return repr(parts)
 
 
-def _without_first_line(code: CodeType) -> bytes:
-    """The line is an argument of the instruction before ``STORE_NAME __firstlineno__``, be it small or a constant."""
-    text = bytearray(code.co_code)
-    for at in range(2, len(text), 2):
-        if text[at] == opcode.opmap["STORE_NAME"] and code.co_names[text[at + 1]] == "__firstlineno__":
-            text[at - 1] = 0
-            if text[at - 2] in _LOADS:
-                text[at - 2] = opcode.opmap["LOAD_CONST"]
-            break
-    return bytes(text)
+def _without_first_line(code: CodeType) -> list[str]:
+    """The instructions of a class's body, constants as they are and the one that loads its first line left out.
 
-
-_LOADS = {opcode.opmap[name] for name in ("LOAD_CONST", "LOAD_SMALL_INT") if name in opcode.opmap}
-
-
-def _sorted_names(const: Any) -> Any:
-    if type(const) is tuple and all(type(one) is str for one in const):
-        return tuple(sorted(const))
-    return const
+    Whether the line is a constant, and so the numbers of the others, depends on how great it is (since 3.14).
+    """
+    found: list[str] = []
+    more = 0
+    for op, argument in _pairs(code.co_code):
+        argument |= more
+        more = argument << 8 if op == opcode.EXTENDED_ARG else 0
+        if op == opcode.EXTENDED_ARG:
+            continue
+        if op == opcode.opmap["STORE_NAME"] and code.co_names[argument] == "__firstlineno__":
+            found.pop()
+        if op == opcode.opmap["STORE_NAME"] and code.co_names[argument] == "__static_attributes__":
+            found.pop()  # comes out of a set in some versions of 3.13, and follows from the methods
+        found.append(f"{op} {constant(code.co_consts[argument]) if op in opcode.hasconst else argument}")
+    return found
 
 
 def constant(value: Any) -> str:
     """A constant of code as text: 1 is not 1.0 and not True, and the order of a set does not count."""
+    if isinstance(value, CodeType):
+        return _normal(value)
     if isinstance(value, tuple):
         return f"({', '.join(map(constant, value))},)"
     if isinstance(value, frozenset):

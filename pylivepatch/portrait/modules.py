@@ -8,8 +8,9 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from pylivepatch.portrait.code import rebound
+from pylivepatch.portrait.kinds import is_made_at_run_time, module_of, mro_of, qualname_of, space_of
 from pylivepatch.portrait.things import LRU, Aspects, Things, functions_of
-from pylivepatch.portrait.values import BY_A_CLASS_STATEMENT, Pace
+from pylivepatch.portrait.values import Pace
 
 Symbols = dict[str, Aspects]
 """``name`` or ``Class.name`` → what it is. The entry ``""`` is of the module itself."""
@@ -102,17 +103,17 @@ def _named(module: ModuleType, homes: Mapping[str, str]) -> Iterator[tuple[str, 
 def _has_identity(kind: type) -> bool:
     """Whether it matters which of several equal ones it is. Of what typing and ``re`` keep in caches it does not."""
     return issubclass(kind, _WITH_IDENTITY) or (
-        bool(kind.__flags__ & BY_A_CLASS_STATEMENT) and kind.__module__ not in ("re", "typing", "types")
+        is_made_at_run_time(kind) and module_of(kind) not in ("re", "typing", "types")
     )
 
 
 def _is_home(value: Any, name: str, symbol: str, homes: Mapping[str, str]) -> bool:
     """Whether a function or class has this name by its definition: whatever else it is called, that comes first."""
+    module: Any
     if type(value) is FunctionType:
         module, qualname = value.__module__, value.__qualname__
     elif issubclass(type(value), type):
-        module = type.__dict__["__dict__"].__get__(value).get("__module__")
-        qualname = type.__dict__["__qualname__"].__get__(value)
+        module, qualname = space_of(value).get("__module__"), qualname_of(value)
     else:
         return False
     return bool(qualname == symbol and type(module) is str and homes.get(module, module) == name)
@@ -120,8 +121,7 @@ def _is_home(value: Any, name: str, symbol: str, homes: Mapping[str, str]) -> bo
 
 def _is_inherited(cls: type, name: str) -> bool:
     """Whether instances would find the name without this class's own."""
-    bases = type.__dict__["__mro__"].__get__(cls)[1:]
-    return any(name in type.__dict__["__dict__"].__get__(base) for base in bases)
+    return any(name in space_of(base) for base in mro_of(cls)[1:])
 
 
 def _name_of(module: ModuleType) -> Any:
@@ -132,5 +132,5 @@ def _name_of(module: ModuleType) -> Any:
 def _is_own_class(value: Any, home: str, homes: Mapping[str, str]) -> bool:
     if not issubclass(type(value), type):
         return False
-    module = type.__dict__["__dict__"].__get__(value).get("__module__")
+    module = space_of(value).get("__module__")
     return type(module) is str and homes.get(module, module) == home

@@ -15,13 +15,14 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from pylivepatch.portrait.code import code_digest, digest, kind, lines_digest, signature
-from pylivepatch.portrait.values import BY_A_CLASS_STATEMENT, Pace, Values
+from pylivepatch.portrait.kinds import bases_of, ids_of, module_of, mro_of, qualname_of, space_of
+from pylivepatch.portrait.values import Pace, Values
 
 Aspects = dict[str, str]
 NOT_COMPARED = frozenset({"file", "line", "lines", "changeable", "opaque", "overrides"})
-_SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType)
-_BUILT_IN = (types.WrapperDescriptorType, types.MethodWrapperType, types.MethodDescriptorType)
-_BUILT_IN += (types.ClassMethodDescriptorType, BuiltinFunctionType)  # type: ignore[assignment]
+_SLOTS = ids_of(types.MemberDescriptorType, types.GetSetDescriptorType)
+_BUILT_IN = ids_of(types.WrapperDescriptorType, types.MethodWrapperType, types.MethodDescriptorType)
+_BUILT_IN |= ids_of(types.ClassMethodDescriptorType, BuiltinFunctionType)
 LRU = type(functools.lru_cache(lambda: None))
 _CLASS_ASPECTS = frozenset({"__doc__", "__module__", "__qualname__", "__slots__", "__annotations__"})
 _OF_NO_MATTER = frozenset({"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__", "_abc_impl"})
@@ -51,7 +52,7 @@ class Things:
             found = {"kind": "class", "name": self._class_name(value)}
         if found is None:
             before = self.values.opaque
-            found = {"kind": type(value).__qualname__}
+            found = {"kind": qualname_of(type(value))}
             self._put(found, "value", value)
             if self.values.opaque > before:
                 found["opaque"] = "1"
@@ -60,12 +61,12 @@ class Things:
     def describe_class(self, cls: type) -> Aspects:
         """What is said of a class itself; its members are told by :meth:`members`."""
         self.values.begin()
-        space = type.__dict__["__dict__"].__get__(cls)
+        space = space_of(cls)
         found = {
             "kind": "class",
             "name": self._class_name(cls),
             "metaclass": self._class_name(type(cls)),
-            "bases": ", ".join(map(self._class_name, cls.__bases__)),
+            "bases": ", ".join(map(self._class_name, bases_of(cls))),
             "documentation": self._short(space.get("__doc__")),
         }
         if "__slots__" in space:
@@ -84,7 +85,7 @@ class Things:
     def members(cls: type) -> list[tuple[str, Any]]:
         return [
             (name, value)
-            for name, value in list(type.__dict__["__dict__"].__get__(cls).items())
+            for name, value in list(space_of(cls).items())
             if type(name) is str and name not in _CLASS_ASPECTS | _OF_NO_MATTER
         ]
 
@@ -109,11 +110,11 @@ class Things:
             for name, part in parts.items():
                 found |= self._part(name, part) if part is not None else {}
             return found
-        if cls in (staticmethod, classmethod):
+        if cls is staticmethod or cls is classmethod:
             return {"kind": cls.__name__, **self._part("", value.__func__)}
         if issubclass(cls, MethodType):
             return {"kind": "method", "of": self._short(value.__self__), **self._part("", value.__func__)}
-        if cls in (functools.partial, functools.partialmethod):
+        if cls is functools.partial or cls is functools.partialmethod:
             arguments = {"kind": cls.__name__}
             self._put(arguments, "arguments", value.args)
             self._put(arguments, "keywords", tuple(value.keywords.items()))
@@ -127,11 +128,11 @@ class Things:
             parameters = value.__dict__.get("cache_parameters")
             settings = self.values.text(parameters()) if type(parameters) is FunctionType else "?"
             return {"kind": "lru_cache", "parameters": settings, **self._part("wrapped", value.__wrapped__)}
-        if any(base.__name__ in _PROXIES for base in type.__dict__["__mro__"].__get__(cls)):
+        if any(qualname_of(base) in _PROXIES for base in mro_of(cls)):
             return self._proxy(cls, value)
-        if cls in _SLOTS:
+        if id(cls) in _SLOTS:
             return {"kind": "slot", "name": value.__name__}
-        if cls in _BUILT_IN:
+        if id(cls) in _BUILT_IN:
             owner = getattr(value, "__objclass__", None) or getattr(value, "__module__", None)
             owner = self._class_name(owner) if isinstance(owner, type) else owner
             return {"kind": "built-in", "name": f"{owner}.{value.__qualname__}"}
@@ -140,14 +141,14 @@ class Things:
     def _proxy(self, cls: type, value: Any) -> Aspects | None:
         """A function wrapper of wrapt's. Its attributes are those of what is inside, so its C descriptors are asked."""
         parts: dict[str, Any] = {}
-        for base in reversed(type.__dict__["__mro__"].__get__(cls)):
-            for name, member in type.__dict__["__dict__"].__get__(base).items():
-                if name in ("__wrapped__", "_self_wrapper") and type(member) in _SLOTS:
+        for base in reversed(mro_of(cls)):
+            for name, member in space_of(base).items():
+                if name in ("__wrapped__", "_self_wrapper") and id(type(member)) in _SLOTS:
                     parts[name] = member.__get__(value)
         if "__wrapped__" not in parts:
             return None
         wrapper = parts.get("_self_wrapper")
-        found = {"kind": cls.__qualname__, **self._part("wrapped", parts["__wrapped__"])}
+        found = {"kind": qualname_of(cls), **self._part("wrapped", parts["__wrapped__"])}
         return found | (self._part("wrapper", wrapper) if wrapper is not None else {})
 
     def _part(self, prefix: str, value: Any) -> Aspects:
@@ -252,10 +253,8 @@ class Things:
         self.values.changeable |= outside
 
     def _class_name(self, cls: type) -> str:
-        space = type.__dict__["__dict__"].__get__(cls)
-        module = space.get("__module__", "builtins" if not cls.__flags__ & BY_A_CLASS_STATEMENT else cls.__module__)
-        name = type.__dict__["__qualname__"].__get__(cls)
-        return name if module == "builtins" else f"{self._home(module)}.{name}"
+        module = module_of(cls)
+        return qualname_of(cls) if module == "builtins" else f"{self._home(module)}.{qualname_of(cls)}"
 
     def _home(self, module: Any) -> str:
         return self._homes.get(module, module) if type(module) is str else "?"
@@ -275,7 +274,7 @@ def functions_of(value: Any) -> Iterator[CodeType]:
     if type(value) is property:
         for part in (value.fget, value.fset, value.fdel):
             yield from functions_of(part)
-    elif type(value) in (staticmethod, classmethod):
+    elif type(value) is staticmethod or type(value) is classmethod:
         yield from functions_of(value.__func__)
     elif type(value) is FunctionType:
         yield _behind_keeper(value).__code__

@@ -23,19 +23,23 @@ from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType, MemberDescriptorType, ModuleType
 from typing import Any
 
+from pylivepatch.portrait.kinds import base_in_c, ids_of, module_of, mro_of, name_of, space_of
+
 LONGEST = 240
 DEEPEST = 40  # data within data; what lies deeper is told by its type
 _INSTANCES = 4  # instances within instances
 _MOST = 200_000  # values looked at for one name
 _SLICE = 0.0004  # seconds of the GIL at a time
 
-BY_A_CLASS_STATEMENT = 1 << 9  # Py_TPFLAGS_HEAPTYPE; classes that C makes at run time have it, too
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_WRITTEN = {float, complex, bool, types.NoneType, types.EllipsisType, types.NotImplementedType, range}
-_WRITTEN |= {datetime.date, datetime.timedelta, datetime.timezone, decimal.Decimal, fractions.Fraction, uuid.UUID}
-_WRITTEN |= {pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath}
+_WRITTEN = ids_of(float, complex, bool, types.NoneType, types.EllipsisType, types.NotImplementedType, range)
+_WRITTEN |= ids_of(datetime.date, datetime.timedelta, datetime.timezone, decimal.Decimal, fractions.Fraction)
+_WRITTEN |= ids_of(uuid.UUID, pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath)
 """Types whose own ``repr`` says all, in the same words everywhere."""
-_REDUCED = (operator.itemgetter, operator.attrgetter, operator.methodcaller)
+_REDUCED = ids_of(operator.itemgetter, operator.attrgetter, operator.methodcaller)
+_MOMENTS = ids_of(datetime.datetime, datetime.time)
+_FIXED = ids_of(types.NoneType, datetime.timezone)
+_ORDINARY = ids_of(tuple, list, dict, set, frozenset)
 _TYPING = ("typing", "types")
 _OURS = frozenset({"dataclasses.Field", "dataclasses._DataclassParams", "types.SimpleNamespace", "string.Template"})
 """Classes of the standard library whose instances are no more than their attributes."""
@@ -86,7 +90,7 @@ class Values:
             return repr(value) if len(value) <= LONGEST else _long(repr(value[:80]), value)
         if kind is int:
             return repr(value) if -(10**60) < value < 10**60 else _long(hex(value)[:60], hex(value))
-        if kind in _WRITTEN:
+        if id(kind) in _WRITTEN:
             return _bounded(repr(value))
         if self._left < 0 or self._deep > DEEPEST:
             return self._opaque(kind)
@@ -103,14 +107,14 @@ class Values:
         if issubclass(kind, ModuleType):
             return f"module {ModuleType.__getattribute__(value, '__name__')}"
         if issubclass(kind, enum.Enum):
-            return f"{_name(kind)}.{object.__getattribute__(value, '__dict__').get('_name_')}"
+            return f"{name_of(kind)}.{object.__getattribute__(value, '__dict__').get('_name_')}"
         if kind is re.Pattern:
             return f"re.compile({self.text(value.pattern)}, {value.flags:#x})"
-        if kind.__module__ in _TYPING and kind is not types.SimpleNamespace:
+        if module_of(kind) in _TYPING and kind is not types.SimpleNamespace:
             return _bounded(self._typing(kind, value))
-        if kind in _REDUCED:
+        if id(kind) in _REDUCED:
             return f"{kind.__name__} {self.text(value.__reduce__()[1])}"
-        if kind in (datetime.datetime, datetime.time) and type(value.tzinfo) in (types.NoneType, datetime.timezone):
+        if id(kind) in _MOMENTS and id(type(value.tzinfo)) in _FIXED:
             return repr(value)
         if kind is slice:
             return f"slice({self.text(value.start)}, {self.text(value.stop)}, {self.text(value.step)})"
@@ -125,7 +129,7 @@ class Values:
     # --- containers -----------------------------------------------------------------------------------------
 
     def _container(self, kind: type, value: Any) -> str | None:
-        name = "" if kind in (tuple, list, dict, set, frozenset) else f"{_name(kind)} "
+        name = "" if id(kind) in _ORDINARY else f"{name_of(kind)} "
         if issubclass(kind, tuple):
             return self._items(f"{name}(", map(self.text, tuple.__iter__(value)), ")")
         if issubclass(kind, frozenset):
@@ -148,7 +152,7 @@ class Values:
                 return self._items(f"{name}[", map(self.text, deque.__iter__(value)), "]")
             return self._unordered_items(name, set.__iter__(value))
         except RuntimeError:  # it changed while it was read
-            return f"{name or kind.__name__ + ' '}(changing)"
+            return f"{name or name_of(kind) + ' '}(changing)"
 
     def _items(self, opening: str, texts: Iterator[str], closing: str) -> str:
         """The joined texts, put together piece by piece: no C call may take long."""
@@ -187,35 +191,33 @@ class Values:
         if state is None:
             return self._opaque(kind)
         if (before := self._met_before(value)) is not None:
-            return f"{_name(kind)} {before}"
+            return f"{name_of(kind)} {before}"
         self._instances += 1
         try:
-            return self._items(f"{_name(kind)}(", (f"{k}={self.text(state[k])}" for k in sorted(state)), ")")
+            return self._items(f"{name_of(kind)}(", (f"{k}={self.text(state[k])}" for k in sorted(state)), ")")
         finally:
             self._instances -= 1
 
     def _with_state(self, kind: type, value: Any, text: str) -> str:
-        return f"{_name(kind)}({_bounded(text)})"
+        return f"{name_of(kind)}({_bounded(text)})"
 
     def _state(self, kind: type, value: Any) -> dict[str, Any] | None:
         """The attributes of an instance, read without running anything; ``None`` where they do not say what it is."""
         if kind is object or self._instances >= _INSTANCES or self._unordered:
             return None
-        base: type | None = kind
-        while base is not None and base.__flags__ & BY_A_CLASS_STATEMENT:
-            base = base.__base__
+        base = base_in_c(kind)
         if base is kind:
             return None
         self.opaque += base is not object  # some of what it is lies in C
-        if kind.__module__.partition(".")[0] in sys.stdlib_module_names and _name(kind) not in _OURS:
+        if module_of(kind).partition(".")[0] in sys.stdlib_module_names and name_of(kind) not in _OURS:
             return None
         try:
             found = object.__getattribute__(value, "__dict__")
         except AttributeError:
             found = None
         state = {str(key): item for key, item in dict.items(found)} if type(found) is dict else {}
-        for base in type.__dict__["__mro__"].__get__(kind):
-            for name, member in type.__dict__["__dict__"].__get__(base).items():
+        for cls in mro_of(kind):
+            for name, member in space_of(cls).items():
                 if type(member) is MemberDescriptorType and not name.startswith("__"):
                     try:
                         state.setdefault(name, member.__get__(value))
@@ -233,7 +235,7 @@ class Values:
 
     def _opaque(self, kind: type) -> str:
         self.opaque += 1
-        return f"a {_name(kind)}"
+        return f"a {name_of(kind)}"
 
 
 _PLAIN: tuple[tuple[type, Callable[[Any], str]], ...] = (
@@ -243,10 +245,6 @@ _PLAIN: tuple[tuple[type, Callable[[Any], str]], ...] = (
     (bytes, bytes.__repr__),
     (complex, complex.__repr__),
 )
-
-
-def _name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _bounded(text: str) -> str:
