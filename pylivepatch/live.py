@@ -71,6 +71,11 @@ def _choose(
         if id(module) in wanted or (name and _is_among(name, module, packages)):
             chosen[name] = module
             taken.add(id(module))
+    main = sys.modules.get("__main__")
+    if isinstance(main, ModuleType) and id(main) not in taken:
+        stem = _stem(main)  # a script that is imported, too, has run twice
+        if stem in chosen and vars(chosen[stem]).get("__file__") == os.path.abspath(str(vars(main)["__file__"])):
+            copies.setdefault(stem, main)
     return chosen, copies
 
 
@@ -91,8 +96,14 @@ def _name_of_main(main: ModuleType) -> str:
     spec = vars(main).get("__spec__")
     if spec is not None:
         return str(spec.name)
+    stem = _stem(main)
+    return stem if stem not in sys.modules else ""
+
+
+def _stem(main: ModuleType) -> str:
+    """The name that a script would be imported by, ``""`` for what is none."""
     stem, _ = os.path.splitext(os.path.basename(str(vars(main).get("__file__") or "")))
-    return stem if stem.isidentifier() and stem not in sys.modules else ""
+    return stem if stem.isidentifier() else ""
 
 
 def _script(module: ModuleType) -> str:

@@ -53,3 +53,13 @@ def test_a_program_that_does_its_work_as_it_is_imported_is_not_started_again(she
 def test_verify_is_called_wrongly(shell: Shell, target: Target) -> None:
     assert shell("verify", "--new", "--pid", target.pid).status == 1
     assert shell("verify", "nowhere.plp", "--pid", target.pid, "--json").json["error"]["code"] == "PLP300"
+
+
+def test_a_program_that_is_also_imported_is_compared_twice(shell: Shell, target: Target) -> None:
+    fix = shell.build()
+    assert target.ask("__import__('service').__name__") == "service"
+    before = shell("verify", fix, "--pid", target.pid, "--json")
+    assert (before.status, before.json["compared"]) == (0, ["service", "service as __main__"])
+    assert target.ask("globals().update(price=lambda quantity: 0)") is None
+    after = shell("verify", fix, "--pid", target.pid, "--json")
+    assert {one["module"] for one in after.json["different"]} == {"service as __main__"}
