@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from functools import partial
 from itertools import accumulate, chain, compress, repeat, starmap, takewhile
-from operator import attrgetter, contains
+from operator import attrgetter
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
@@ -29,14 +28,17 @@ def every_frame(objects: list[Any]) -> Iterator[Any]:
     The frame of a generator that runs comes twice: as its own and on the stack.
     """
     threads = chain.from_iterable(map(dict.values, starmap(sys._current_frames, [()])))
-    greenlets = map(attrgetter("gr_frame"), _of_types(_greenlet_types(), objects))
-    suspended = [filter(None, map(attrgetter(name), _of_types([kind], objects))) for kind, name in _SUSPENDED]
-    return chain(_stacks(threads), _stacks(filter(None, greenlets)), *suspended)
+    found: list[Any] = []  # the few among the many: the heap is gone through once
+    wanted = _of_types([*_greenlet_types(), *(kind for kind, _ in _SUSPENDED)], objects)
+    greenlets = map(attrgetter("gr_frame"), _of_types(_greenlet_types(), found))
+    suspended = [filter(None, map(attrgetter(name), _of_types([kind], found))) for kind, name in _SUSPENDED]
+    search: Iterator[Any] = filter(None, map(found.extend, (wanted,)))  # gives nothing
+    return chain(_stacks(threads), search, _stacks(filter(None, greenlets)), *suspended)
 
 
 def _of_types(types: list[type], objects: list[Any]) -> Iterator[Any]:
     """Told by the types' ids: a metaclass may have a ``__hash__`` in Python, or none."""
-    return compress(objects, map(partial(contains, set(map(id, types))), map(id, map(type, objects))))
+    return compress(objects, map(set(map(id, types)).__contains__, map(id, map(type, objects))))
 
 
 def _stacks(tops: Iterator[Any]) -> Iterator[Any]:
