@@ -213,7 +213,8 @@ def status(out: Output, client: Client) -> None:
             done = [group for group in transition["groups"] if group.get("in_force")]
             out.say(f"group by group: {len(done)} of {len(transition['groups'])} are in the new version")
     elif work := state.get("work"):
-        out.say(f"preparing: {work['action']} of {work['patch']}")
+        of = f" of {work['patch']}" if work["patch"] else ""
+        out.say("describing what it runs" if work["action"] == "portrait" else f"preparing: {work['action']}{of}")
     else:
         out.say("no transition is under way")
     if last:

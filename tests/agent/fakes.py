@@ -27,6 +27,14 @@ class FakeEngine:
     def decode(self, data: bytes) -> Any:
         return SimpleNamespace(name=data.decode())
 
+    def portrait(self, modules: list[str], packages: list[str] | None) -> Any:
+        for number in range(3):
+            self.started.set()
+            assert self.go.wait(30)
+            yield {"portrait": f"part {number}", "symbols": {}, "asked": [modules, packages]}
+        if modules == ["late"]:
+            raise errors.TargetBusy("a patch came in between")
+
     def load(self, patch: Any, **options: Any) -> Any:
         if patch.name == "refused":
             raise errors.CodeMismatch("the live code differs", where="m:f", advice="build it anew")

@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,10 @@ def test_a_client_that_asks_first_is_told_to_go_on(served: Served) -> None:
         ("DELETE", "/patches/fix?patch=fix", None, 400),
         ("GET", "/status/reverse", None, 405),
         ("POST", "/status/undo", {}, 404),
+        ("POST", "/portrait", {"modules": "all"}, 400),
+        ("POST", "/portrait", {"packages": [3]}, 400),
+        ("POST", "/portrait", {"module": ["m"]}, 400),
+        ("GET", "/portrait", None, 405),
         ("POST", "/status/reverse", {}, 409),
     ],
 )
@@ -256,6 +261,28 @@ def test_a_request_that_makes_no_sense_is_refused(
 ) -> None:
     assert served.request(method, path, data)[0] == status
     assert served.request("GET", "/status")[0] == 200
+
+
+def test_a_portrait_comes_part_by_part(served: Served) -> None:
+    status, lines = served.request("POST", "/portrait", {"modules": ["m"], "packages": ["p"]})
+    assert (status, [line.get("portrait") for line in lines]) == (200, ["part 0", "part 1", "part 2", None])
+    assert lines[0]["asked"] == [["m"], ["p"]]
+    assert lines[-1] == {"result": {}}
+    _, lines = served.request("POST", "/portrait", {"modules": ["late"]})
+    assert lines[-1]["error"]["code"] == "PLP113"
+    assert served.request("GET", "/status")[1][0]["last"] is None  # nothing was changed
+
+
+def test_no_patch_is_loaded_while_a_portrait_is_made(served: Served) -> None:
+    served.engine.go.clear()
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(served.request, "POST", "/portrait", {})
+        assert served.engine.started.wait(30)
+        status, (answer,) = served.request("POST", "/patches", {"patch": "Zml4"})
+        served.engine.go.set()
+        assert made.result(30)[0] == 200
+    assert (status, answer["error"]["code"]) == (409, "PLP113")
+    assert "a portrait is under way" in answer["error"]["message"]
 
 
 def test_what_the_user_chose_reaches_the_engine(served: Served) -> None:
