@@ -46,3 +46,11 @@ def test_kpatch_semantics_passes() -> None:
     assert result["load"]["committed_by"] == result["unload"]["committed_by"] == "dora"
     assert result["busy"]["starved"]
     assert result["incremental"]["groups"] == 2
+
+
+def test_asyncio_exchange_passes() -> None:
+    result = verdict_of("asyncio_exchange")
+    assert result["clients"] >= 2000
+    assert result["wrong"] == 0
+    assert [switch["action"] for switch in result["switches"]] == ["load", "unload"] * 5
+    assert all(switch["trades"] > 0 for switch in result["switches"])
