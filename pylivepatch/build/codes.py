@@ -234,8 +234,9 @@ ATTRIBUTE_REMOVED = _code(
 INSTANCE_STATE = _code(
     "PLP255", "needs-author", "instances that exist lack it",
     "The new version reads an attribute that instances made before the load do not have.",
-    'Let the methods that read it work without it (`getattr(self, "seen", ())`), or keep the state outside of '
-    "the instances, with `pylivepatch.shadow`.",
+    'Give it in a hooks file, with a transformer (`@transform("pkg.mod:Class.seen")`); or let the methods that read '
+    'it work without it (`getattr(self, "seen", ())`), or keep the state outside of the instances, with '
+    "`pylivepatch.shadow`.",
 )
 
 # Values.
