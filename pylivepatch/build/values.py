@@ -67,16 +67,15 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
             return
         old_expr, new_expr = _as_it_is(context, old, old=True), _as_it_is(context, new)
     line = _bound_by_code(context, new.name)
-    if line:
-        report.refused(
-            codes.REBOUND,
-            symbol,
-            f"it is state, not a constant: the import-time code in line {line} binds it",
-            "change the functions that use it instead",
-            difference=difference,
-            old_line=old.line,
-            new_line=new.line,
-        )
+    if line and report.refused(
+        codes.REBOUND,
+        symbol,
+        f"it is state, not a constant: the import-time code in line {line} binds it",
+        "change the functions that use it instead",
+        difference=difference,
+        old_line=old.line,
+        new_line=new.line,
+    ):
         return
     if not check_changed_attribute(context, new, difference=difference):
         return
