@@ -44,6 +44,7 @@ from pylivepatch.patch import (
     NewFunction,
     NewImport,
     NewModule,
+    NewState,
     Patch,
     Removed,
     ValueChange,
@@ -360,6 +361,10 @@ def _compile_module(
         elif isinstance(change, Removed):
             gone = _leaving(_find(old, change.old, where)) if change.old else None
             items.append(Item("removed", change.target, marshal.dumps((change.owner, change.name, gone))))
+        elif isinstance(change, NewState):
+            arguments = _expression(change.arguments, filename, change.line, symbols=symbols)
+            state = change.owner, change.name, change.cls, arguments
+            items.append(Item("state", change.target, marshal.dumps(state)))
         elif isinstance(change, NewFields):
             own = sorted(_bound_in(_class_statement(module.new_source, change.new)) - {*change.after})
             parts = dump_class(module, new, change.new, filename), own, change.before, change.after

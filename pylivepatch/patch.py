@@ -164,7 +164,27 @@ class Removed:
         return f"{self.owner}.{self.name}" if self.owner else self.name
 
 
-Change = FunctionChange | NewFunction | ValueChange | NewImport | NewClass | NewBases | NewFields | Removed
+@dataclass(frozen=True, slots=True)
+class NewState:
+    """The object that ``name`` (of the class ``owner``, or of the module) means, an instance of ``cls``, gets the
+    attributes that the new constructor sets when it is called with ``arguments``: source text of a pair of a tuple and
+    a dict. The old constructor, called so, must give what is live.
+    """
+
+    owner: str
+    name: str
+    line: int
+    cls: str
+    arguments: str
+
+    @property
+    def target(self) -> str:
+        return f"{self.owner}.{self.name}" if self.owner else self.name
+
+
+Change = (
+    FunctionChange | NewFunction | ValueChange | NewImport | NewClass | NewBases | NewFields | Removed | NewState
+)
 
 
 @dataclass(frozen=True, slots=True)

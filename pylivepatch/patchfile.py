@@ -38,6 +38,7 @@ from pylivepatch.patch import (
     NewFunction,
     NewImport,
     NewModule,
+    NewState,
     Patch,
     Removed,
     Told,
@@ -649,6 +650,14 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
             owner, line = fields.text("owner"), fields.number("line")
             old, new = (fields.whole_expression(side, ast.Tuple) for side in ("old", "new"))
             change = NewBases(owner, line, old, new)
+        case "state":
+            change = NewState(
+                fields.text("owner"),
+                fields.text("name"),
+                fields.number("line"),
+                fields.text("class"),
+                fields.whole_expression("arguments", ast.Tuple),
+            )
         case _:
             raise bad(f"{title}.kind: {kind!r} is no kind of change", "update pylivepatch")
     fields.done()
@@ -695,6 +704,15 @@ def _change_out(change: Change) -> Mapping[str, Any]:
         case NewFields():
             sides = {"before": list(change.before), "after": list(change.after)}
             return {"kind": "fields", "new": _ref_out(change.new), **sides}
+        case NewState():
+            return {
+                "kind": "state",
+                "owner": change.owner,
+                "name": change.name,
+                "line": change.line,
+                "class": change.cls,
+                "arguments": change.arguments,
+            }
         case NewBases():
             return {"kind": "bases", "owner": change.owner, "line": change.line, "old": change.old, "new": change.new}
 

@@ -411,6 +411,40 @@ def _load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
         part.attributes.append(Attribute(owner, key, live, value, where))
 
 
+def _load_state(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    owner_name, name, cls_name, code = marshal.loads(item.payload)
+    cls = _class_named(module, cls_name, where)
+    owner = _class_named(module, owner_name, where) if owner_name else None
+    live = (vars(module) if owner is None else vars(owner)).get(name, MISSING)
+    arguments, keywords = evaluate(code, module, {}, part.prepared)
+    expected = vars(cls(*arguments, **keywords))
+    current = {} if type(live) is not cls else {k: part.below.value(live, k, v) for k, v in vars(live).items()}
+    made: Any = object.__new__(cls)
+    _new_constructor(part, module, cls, scratch)(made, *arguments, **keywords)
+    if type(live) is not cls or not alike(current, expected) or vars(made).keys() != expected.keys():
+        raise DataMismatch(
+            f"{item.target} is not what the old constructor gives: {_short(live)}",
+            where=where,
+            advice="it was changed at run time; build the patch without what it is made of, or set it back first",
+        )
+    part.made.values[item.target] = live, live
+    for key, value in vars(made).items():
+        if not alike(expected[key], value):
+            part.attributes.append(Attribute(live, key, current[key], value, f"{where}.{key}"))
+
+
+def _new_constructor(part: Part, module: ModuleType, cls: type, scratch: dict[str, Any]) -> FunctionType:
+    """``cls.__init__`` as it will be, over the module's names as they will be."""
+    live = vars(cls)["__init__"]
+    switched = [switch for switch in part.switches if live in switch.live()]
+    code = switched[0].new.code if switched else live.__code__
+    after = {a.name: a.new for a in part.attributes if a.owner is live}
+    space = {**vars(module), **scratch}
+    function = FunctionType(code, space, live.__name__, after.get("__defaults__", live.__defaults__))
+    function.__kwdefaults__ = after.get("__kwdefaults__", live.__kwdefaults__)
+    return function
+
+
 def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
     name, statement, origin, before, whole = marshal.loads(item.payload)
     live = part.below.value(vars(module), name, vars(module).get(name, MISSING))
@@ -489,6 +523,7 @@ _LOADERS = {
     "class": _load_class,
     "fields": _load_fields,
     "bases": _load_bases,
+    "state": _load_state,
 }
 
 

@@ -33,6 +33,18 @@ class Class:
         """The name of each thing that the body binds at run time → its last definition."""
         return {item.name: item for item in self.items if item.name and not item.typing_only}
 
+    @cached_property
+    def computed_lookup(self) -> int:
+        """The line where a method looks one of the object's attributes up by a text that is no literal; 0 for none."""
+        for node in ast.walk(self.node):
+            match node:
+                case ast.Call(
+                    func=ast.Name("getattr"),
+                    args=[ast.Name("self" | "cls") | ast.Call(func=ast.Name("type")), text, *_],
+                ) if not isinstance(text, ast.Constant):
+                    return node.lineno
+        return 0
+
     @property
     def metaclass(self) -> ast.expr | None:
         return next((keyword.value for keyword in self.node.keywords if keyword.arg == "metaclass"), None)

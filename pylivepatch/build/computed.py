@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-
 from pylivepatch.build import codes
 from pylivepatch.build.classes import Class
 from pylivepatch.build.context import Context
@@ -20,21 +18,16 @@ def check_computed(context: Context, cls: Class, item: Item, difference: str) ->
         return True
     classes = world.old.classes
     for one in (cls, *classes.ancestors(cls), *classes.descendants(cls)):
-        for node in ast.walk(one.node):
-            match node:
-                case ast.Call(
-                    func=ast.Name("getattr"),
-                    args=[ast.Name("self" | "cls") | ast.Call(func=ast.Name("type")), text, *_],
-                ) if not isinstance(text, ast.Constant):
-                    path = world.old.modules[one.symbol[0]].source.path
-                    return not context.report.refused(
-                        codes.COMPUTED_NAME,
-                        context.symbol(item.name),
-                        "nothing reads the attribute by its name, and attributes are looked up by a text that is put "
-                        f"together: what instances that exist keep of the old value is not known: {path}:{node.lineno}",
-                        "look whether something keeps what it made of the old value; where it does, forget that in a "
-                        "callback",
-                        new_line=item.line,
-                        difference=difference,
-                    )
+        if one.computed_lookup:
+            path = world.old.modules[one.symbol[0]].source.path
+            return not context.report.refused(
+                codes.COMPUTED_NAME,
+                context.symbol(item.name),
+                "nothing reads the attribute by its name, and attributes are looked up by a text that is put "
+                f"together: what instances that exist keep of the old value is not known: {path}:{one.computed_lookup}",
+                "look whether something keeps what it made of the old value; where it does, forget that in a "
+                "callback",
+                new_line=item.line,
+                difference=difference,
+            )
     return True

@@ -19,6 +19,7 @@ from pylivepatch.build.functions import annotations_display, keyword_defaults, p
 from pylivepatch.build.machinery import check_changed_attribute
 from pylivepatch.build.names import Unsafe, check_annotation, is_literal, is_shareable
 from pylivepatch.build.pure import container_kind
+from pylivepatch.build.quiet import made_anew
 from pylivepatch.build.reach import Hit
 from pylivepatch.build.scope import Item, items_of
 from pylivepatch.build.stale import may_be_stale
@@ -187,10 +188,26 @@ class _Chain:
         except (Unsafe, Ambiguous):
             return False
         hits = context.world.reach.of_functions([(context.module, piece.owner)])
-        self.places += [str(hit) for hit in hits if hit.sure and hit.kept]
+        self.places += [str(hit) for hit in hits if hit.sure and hit.kept and not self._made_anew(context, piece, hit)]
         positional = any(value is piece.node for value in node.args.defaults)
         change = FunctionChange(old, new, defaults if positional else None, None if positional else kwdefaults)
         self._plan(context, change, codes.FUNCTION_CHANGED, "a default of it was computed at import from {}", line)
+        return True
+
+    def _made_anew(self, context: Context, default: Evaluated, hit: Hit) -> bool:
+        """Set anew what a constructor with that default has made at import."""
+        cls = default.owner.removesuffix(".__init__")
+        if hit.via or hit.module != context.module or cls == default.owner:
+            return False
+        change = made_anew(context, hit.piece)
+        if change is None or change.cls != cls:
+            return False
+        world = context.world
+        for _home, piece, _ in world.readings(context.module, change.name, owner=change.owner):
+            if piece is not hit.piece and not _only_holds(piece.node, change.name):
+                return False
+        message = "made at import by a constructor that uses {}: it gets the attributes that the new one sets"
+        self._plan(context, change, codes.VALUE_CHANGED, message, change.line)
         return True
 
     def _copies(self, module: str, name: str, in_place: bool) -> None:

@@ -14,7 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.names import absolute_module
-from pylivepatch.patch import FunctionChange, NewFunction, NewImport, Removed, ValueChange
+from pylivepatch.patch import FunctionChange, NewFunction, NewImport, NewState, Removed, ValueChange
 
 
 def order_modules(contexts: Mapping[str, Context]) -> list[str]:
@@ -74,7 +74,7 @@ def _needed(context: Context, brought: set[tuple[str, str]]) -> set[str]:
     found: set[str] = set()
     for change in context.changes:
         match change:
-            case ValueChange(new=text):
+            case ValueChange(new=text) | NewState(arguments=text):
                 texts: list[str | None] = [text]
             case FunctionChange() | NewFunction():
                 texts = [change.defaults, change.kwdefaults, change.annotations]

@@ -58,8 +58,9 @@ class Purity:
         """
         self._check(node, fresh, frozenset())
 
-    def is_data(self, node: ast.expr) -> bool:
-        return self._is_data(node, frozenset())
+    def is_data(self, node: ast.expr, local: frozenset[str] = frozenset()) -> bool:
+        """Whether ``node`` is data, where the names ``local`` are."""
+        return self._is_data(node, local)
 
     def is_builtin(self, name: str) -> bool:
         """Whether the module means the builtin by this name."""

@@ -16,6 +16,7 @@ from pylivepatch.patch import (
     NewFields,
     NewFunction,
     NewImport,
+    NewState,
     Patch,
     Removed,
     ValueChange,
@@ -30,6 +31,7 @@ _KINDS: dict[type[Any], str] = {
     NewBases: "bases",
     NewFields: "fields",
     Removed: "removed name",
+    NewState: "attributes of an object",
 }
 
 

@@ -231,3 +231,61 @@ def test_methods_of_patterns_are_compared_by_their_patterns(package: Make) -> No
     assert module.X[0][0]("A") is None
     applied.unload()
     assert module.X[0][0]("A")
+
+
+RETRY = """
+    class Retry:
+        NAMES = frozenset(['A'])
+        limit: int
+        def __init__(self, total=3, *, names=NAMES, redirect=None):
+            self.total = total
+            if redirect is False or total is False:
+                redirect = 0
+            self.redirect: object = redirect
+            self.names = frozenset(n.lower() for n in names)
+            self.other = self.total or ()
+        def n(self): return sorted(self.names), self.total, self.redirect
+    Retry.DEFAULT = Retry(4, redirect=False)
+    held = [Retry.DEFAULT]
+    again = Retry()
+"""
+
+
+def test_an_object_that_a_quiet_constructor_made_gets_its_new_attributes(package: Make) -> None:
+    pair = package({"m.py": RETRY}, {"m.py": RETRY.replace("['A']", "['A', 'B']")})
+    module = pair.module("m")
+    question = "(m.held[0].n(), m.Retry.DEFAULT.n(), m.again.n(), m.Retry().n())"
+    before, same = eval(question, {"m": module}), module.held[0]
+    applied = pair.load()
+    assert repr(eval(question, {"m": module})) == asked(pair, pair.new, question)
+    assert module.held[0] is module.Retry.DEFAULT is same
+    applied.unload()
+    assert eval(question, {"m": module}) == before
+
+
+def test_an_object_that_was_set_up_otherwise_since_refuses_the_load(package: Make) -> None:
+    pair = package({"m.py": RETRY}, {"m.py": RETRY.replace("['A']", "['A', 'B']")})
+    module = pair.module("m")
+    module.Retry.DEFAULT.total = 9
+    with pytest.raises(DataMismatch, match="not what the old constructor gives"):
+        pair.load()
+    assert module.Retry.DEFAULT.n() == (["a"], 9, 0)
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ("self.total = total\n", "self.total = total; print(total)\n"),
+        ("class Retry:", "class Retry(dict):"),
+        ("Retry(4, redirect=False)", "Retry(len(globals()))"),
+        ("self.names = frozenset", "self.names = tuple.__new__"),
+        ("def n(self)", "def __setattr__(self, k, v): self.__dict__[k] = v\n        def n(self)"),
+        ("again = Retry()", "again = Retry().n()"),
+        ("again = Retry()", "again = Retry.DEFAULT.total + 1"),
+    ],
+)
+def test_an_object_of_a_constructor_that_does_more_is_refused(package: Make, was: str, now: str) -> None:
+    source = RETRY.replace(was, now)
+    assert source != RETRY
+    pair = package({"m.py": source}, {"m.py": source.replace("['A']", "['A', 'B']")})
+    assert [finding.code for finding in pair.examine().refusals] == ["PLP261"]
