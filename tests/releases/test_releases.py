@@ -25,6 +25,7 @@ BUILT: dict[str, int] = {
     "requests-2.31.0": 7,
     "requests-2.32.4": 12,
     "urllib3-1.26.18": 6,
+    "urllib3-2.0.6": 3,
     "idna-3.7": 7,
     "starlette-0.27.0": 5,
     "python-multipart-0.0.18": 1,
@@ -42,7 +43,6 @@ BUILT: dict[str, int] = {
 
 WITH_HOOKS: dict[str, set[str]] = {
     "werkzeug-2.2.3": {"PLP255"},
-    "urllib3-2.0.6": {"PLP261"},
     "sqlparse-0.4.4": {"PLP255"},
     "mistune-2.0.3": {"PLP266"},
 }
