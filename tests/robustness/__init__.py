@@ -1,0 +1,1 @@
+"""The builder on the standard libraries: against themselves, against formatted copies, and from each to the next."""
