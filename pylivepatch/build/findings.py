@@ -63,7 +63,9 @@ class Finding:
         """What a patch file keeps of it."""
         line = self.new_line or self.old_line
         place = f"{self.file}:{line}" if line else self.file
-        return Told(self.code, self.verdict, self.name, place, self.message)
+        texts = self.code, self.verdict, self.name, place, self.message
+        # A path that is no UTF-8 has its bytes as lone surrogates, which no file can hold.
+        return Told(*(text.encode(errors="backslashreplace").decode() for text in texts))
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape that ``pylivepatch build --json`` prints."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pylivepatch import patchfile
 from pylivepatch.build import build_from_diff, build_from_git, examine_git
 from pylivepatch.errors import BuildError, BuildRefused, NothingChanged
 
@@ -125,3 +126,14 @@ def test_what_is_missing_is_named(repository: Repository, tmp_path: Path, monkey
     assert "nothing in the folder 'later/'" in message(repository.folder / "later", "v1", "v3")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "git cannot be run" in message(repository.folder)
+
+
+def test_a_file_whose_name_is_no_utf_8_does_not_keep_the_patch_from_being_written(repository: Repository) -> None:
+    try:
+        (repository.folder / "tests" / os.fsdecode(b"b\xff.txt")).write_text("x")
+    except OSError:
+        pytest.skip("the file system takes only UTF-8")
+    repository.commit("v3", src__pkg__inner__mod=NEW.replace("2", "3"))
+    patch = build_from_git(repository.folder, "v2", "v3", name="fix")
+    assert patchfile.load(patchfile.dump(patch), "fix.plp") == patch
+    assert any("b\\udcff.txt" in told.place for told in patch.told)
