@@ -20,6 +20,8 @@ from pylivepatch.portrait.values import Pace, Values
 
 Aspects = dict[str, str]
 NOT_COMPARED = frozenset({"file", "line", "lines", "changeable", "opaque", "overrides"})
+_NOT_IN_DIGESTS = NOT_COMPARED | ({"annotate", "annotations"} if sys.version_info >= (3, 14) else set())
+"""Not all processes have both forms of annotations: see :meth:`Things._annotations`."""
 _SLOTS = ids_of(types.MemberDescriptorType, types.GetSetDescriptorType)
 _BUILT_IN = ids_of(types.WrapperDescriptorType, types.MethodWrapperType, types.MethodDescriptorType)
 _BUILT_IN |= ids_of(types.ClassMethodDescriptorType, BuiltinFunctionType)
@@ -238,7 +240,7 @@ class Things:
         known = self._names.get(id(value))
         if known is not None:
             return f"{found['kind']} {known}"
-        text = digest(repr(sorted((k, v) for k, v in found.items() if k.rpartition(" ")[2] not in NOT_COMPARED)))
+        text = digest(repr(sorted((k, v) for k, v in found.items() if k.rpartition(" ")[2] not in _NOT_IN_DIGESTS)))
         return f"{found['kind']} {found.get('name', '')} {text}"
 
     def _short(self, value: Any) -> str:

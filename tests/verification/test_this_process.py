@@ -279,3 +279,13 @@ def test_a_module_that_only_the_new_version_has_is_compared_with_what_the_patch_
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == "grown"]:
             del sys.modules[name]
+
+
+def test_functions_with_annotations_that_lie_in_data_are_equal(sources: Any) -> None:
+    source = "def f(x: int) -> str: ...\n\nTABLE = {1: [lambda x: x]}\n\n"
+    source += "def g(x: int) -> str: ...\n\ndef h(*, y=[g]): ...\nh.inner = [g]\ndel g\n"
+    module = sources.load(source)
+    vars(module)["TABLE"][1].append(1)
+    report = verify(module)
+    assert report.different == ()
+    assert [one.symbol for one in report.modified] == ["TABLE"]
