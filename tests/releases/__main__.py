@@ -42,10 +42,12 @@ def main() -> int:
 
 def _row(outcome: Outcome) -> str:
     edits = "; ".join(f"{verdict}: {_counts(codes)}" for verdict, codes in outcome.edits.items())
-    said = f"{outcome.result}, loaded with --deep" if outcome.deep else outcome.result
+    said = outcome.result
     if outcome.refused:
         few = outcome.refused if len(outcome.refused) < 6 else []
         said += f"{' for' if 'hooks' in said else ''}: {'; '.join(few) or f'{len(outcome.refused)} differences'}"
+    if outcome.deep:
+        said += "; loaded with --deep"
     if outcome.trouble:
         said += f"; {outcome.trouble.strip().splitlines()[-1]}"
     words = {True: "open", False: "closed", None: ""}

@@ -7,6 +7,8 @@ alive before the load is asked as well.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import io
 import logging
@@ -14,8 +16,9 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 _kept: dict[str, Any] = {}
@@ -35,6 +38,12 @@ def _raises(call: Callable[[], object], *errors: str) -> bool:
             raise
         return True
     return False
+
+
+def _all(answers: Iterable[bool]) -> bool:
+    """The answer that all give: old objects and new ones."""
+    (answer,) = set(answers)
+    return answer
 
 
 def werkzeug_3_0_6() -> bool:
@@ -164,27 +173,32 @@ def python_multipart_0_0_18() -> bool:
     """Each byte after the last boundary is logged."""
     from python_multipart.multipart import MultipartParser
 
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
-    logger = logging.getLogger("python_multipart.multipart")
-    logger.addHandler(handler)
-    try:
-        MultipartParser(b"b").write(b"--b\r\nA: b\r\n\r\nx\r\n--b--" + b"x" * 100)
-    finally:
-        logger.removeHandler(handler)
-    return len(records) > 50
+    def logs_much(parser: Any) -> bool:
+        records: list[logging.LogRecord] = []
+        handler = logging.Handler()
+        handler.emit = records.append  # type: ignore[method-assign]
+        logger = logging.getLogger("python_multipart.multipart")
+        logger.addHandler(handler)
+        try:
+            parser.write(b"--b\r\nA: b\r\n\r\nx\r\n--b--" + b"x" * 100)
+        finally:
+            logger.removeHandler(handler)
+        return len(records) > 50
+
+    parsers = _keep("parsers", lambda: [MultipartParser(b"b") for _ in range(3)])
+    return _all(map(logs_much, (parsers.pop(), MultipartParser(b"b"))))
 
 
 def waitress_3_0_1() -> bool:
     """A channel that was closed goes on holding its socket."""
     from waitress.wasyncore import dispatcher
 
-    ours, theirs = socket.socketpair()
-    with theirs:
-        channel = dispatcher(ours, map={})
+    channels = _keep("channels", lambda: [dispatcher(socket.socketpair()[0], map={}) for _ in range(3)])
+    answers = []
+    for channel in (channels.pop(), dispatcher(socket.socketpair()[0], map={})):
         channel.close()
-    return channel.socket is not None
+        answers.append(channel.socket is not None)
+    return _all(answers)
 
 
 def pyjwt_2_4_0() -> bool:
@@ -243,8 +257,7 @@ def _endless(*calls: Callable[[], object]) -> bool:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert len(set(answers)) == 1, answers
-    return answers[0]
+    return _all(answers)
 
 
 def zipp_3_19_1() -> bool:
@@ -270,7 +283,153 @@ def mistune_2_0_3() -> bool:
     return _endless(lambda: mistune.create_markdown()(text), lambda: kept(text), lambda: mistune.html(text))
 
 
+def werkzeug_3_0_1() -> bool:
+    """Data that begins with a carriage return is buffered, and searched with each chunk, until a newline comes."""
+    from werkzeug.sansio.multipart import MultipartDecoder
+
+    head = b'--b\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
+    decoders = _keep("decoders", lambda: [MultipartDecoder(b"b") for _ in range(3)])
+    answers = []
+    for decoder in (decoders.pop(), MultipartDecoder(b"b")):
+        decoder.receive_data(head + b"\r" + b"a" * 100_000)
+        events = [decoder.next_event() for _ in range(3)]
+        answers.append(len(events[2].data) < 50_000)
+    return _all(answers)
+
+
+def werkzeug_2_2_3() -> bool:
+    """A form may have any number of parts."""
+    from werkzeug.test import EnvironBuilder
+    from werkzeug.wrappers import Request
+
+    def request() -> Any:
+        part = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'
+        body = io.BytesIO(part * 1500 + b"--b--\r\n")
+        return Request(
+            EnvironBuilder(
+                method="POST", input_stream=body, content_type="multipart/form-data; boundary=b"
+            ).get_environ()
+        )
+
+    kept = _keep("requests", lambda: [request() for _ in range(3)])
+    return _all(not _raises(lambda one=one: one.form, "RequestEntityTooLarge") for one in (kept.pop(), request()))
+
+
+def urllib3_2_0_6() -> bool:
+    """A cookie goes on to another host when a redirect leads there."""
+    import urllib3
+
+    def cookie_goes_on(manager: Any, **options: Any) -> bool:
+        calls: list[Any] = []
+
+        class Pool:
+            def is_same_host(self, url: str) -> bool:
+                return False
+
+            def urlopen(self, method: str, url: str, **options: Any) -> Any:
+                calls.append(options["headers"])
+                headers = {"location": "http://other.test/"} if len(calls) == 1 else {}
+                return urllib3.HTTPResponse(b"", headers=headers, status=303 if len(calls) == 1 else 200)
+
+        manager.connection_from_host = lambda *arguments, **options: Pool()
+        manager.urlopen("GET", "http://example.org/", headers={"Cookie": "secret"}, **options)
+        return "Cookie" in calls[1]
+
+    manager = _keep("manager", urllib3.PoolManager)
+    retry = _keep("retry", lambda: urllib3.Retry(3))
+    return _all(
+        [
+            cookie_goes_on(manager),
+            cookie_goes_on(manager, retries=retry),
+            cookie_goes_on(urllib3.PoolManager(), retries=urllib3.Retry(3)),
+        ]
+    )
+
+
+def sqlparse_0_4_4() -> bool:
+    """A text that is not closed is looked for in exponential time."""
+    import sqlparse
+    from sqlparse.lexer import Lexer
+
+    def make() -> Any:
+        lexer = Lexer()
+        if hasattr(lexer, "default_initialization"):  # in a fresh process of the new release
+            lexer.default_initialization()
+        return lexer
+
+    text, lexer = "'" + "\\" * 100, _keep("lexer", make)
+    return _endless(lambda: sqlparse.parse(text), lambda: list(lexer.get_tokens(text)))
+
+
+def mako_1_2_2() -> bool:
+    """A tag that is not closed is looked for in exponential time."""
+    from mako.exceptions import SyntaxException
+    from mako.lexer import Lexer
+
+    def parse(lexer: Any) -> None:
+        with contextlib.suppress(SyntaxException):
+            lexer.parse()
+
+    text = "<%0" + '"' * 3000
+    lexers = _keep("lexers", lambda: [Lexer(text) for _ in range(3)])
+    return _endless(lambda: parse(lexers.pop()), lambda: parse(Lexer(text)))
+
+
+def aiohttp_3_9_2() -> bool:
+    """A static route that follows links gives out what lies outside of its folder."""
+    from aiohttp import web
+    from aiohttp.test_utils import make_mocked_request
+
+    def make() -> Any:
+        root = tempfile.mkdtemp()
+        os.mkdir(os.path.join(root, "static"))
+        with open(os.path.join(root, "secret"), "w"):
+            pass
+        return web.StaticResource("/static", os.path.join(root, "static"), follow_symlinks=True)
+
+    async def ask(resource: Any) -> None:
+        await resource._handle(make_mocked_request("GET", "/static/x", match_info={"filename": "../secret"}))
+
+    answers = []
+    for resource in (_keep("resource", make), make()):
+        answers.append(
+            not _raises(lambda resource=resource: asyncio.run(ask(resource)), "HTTPNotFound", "HTTPForbidden")
+        )
+    return _all(answers)
+
+
+def paramiko_3_4_0() -> bool:
+    """Somebody in between may put a message into the handshake, and so take out a later one (Terrapin)."""
+    from paramiko import ECDSAKey, Message, ServerInterface, Transport
+
+    class Between(Transport):  # type: ignore[misc]
+        def _send_kex_init(self) -> None:
+            message = Message()
+            message.add_byte(b"\x02")  # to be ignored
+            message.add_string(b"")
+            self.packetizer.send_message(message)
+            super()._send_kex_init()
+
+    ours, theirs = socket.socketpair()
+    server, client = Between(theirs), Transport(ours)
+    server.add_server_key(_keep("key", ECDSAKey.generate))
+    server.start_server(event=threading.Event(), server=ServerInterface())
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    try:
+        return not _raises(lambda: client.start_client(timeout=20), "MessageOrderError")
+    finally:
+        client.close()
+        server.close()
+
+
 BEHAVIOURS: dict[str, Callable[[], bool]] = {
+    "werkzeug-3.0.1": werkzeug_3_0_1,
+    "werkzeug-2.2.3": werkzeug_2_2_3,
+    "urllib3-2.0.6": urllib3_2_0_6,
+    "sqlparse-0.4.4": sqlparse_0_4_4,
+    "mako-1.2.2": mako_1_2_2,
+    "aiohttp-3.9.2": aiohttp_3_9_2,
+    "paramiko-3.4.0": paramiko_3_4_0,
     "werkzeug-3.0.6": werkzeug_3_0_6,
     "jinja2-3.1.3": jinja2_3_1_3,
     "jinja2-3.1.6": jinja2_3_1_6,
