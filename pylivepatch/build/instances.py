@@ -34,6 +34,8 @@ def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) ->
         elif name in before and "" not in (kinds := {_category(before[name]), _category(stores)}) and len(kinds) > 1:
             why = "is made as another kind of value than instances that exist have"
             _refuse(context, name, stores, why, before[name])
+        elif name in before and (why := _other_default(old, new, stores)) and _read_elsewhere(context, name, []):
+            _refuse(context, name, stores, why, before[name])
 
 
 def only_adds_defaults(context: Context, old: FunctionNode, new: FunctionNode) -> bool:
@@ -133,6 +135,34 @@ def _default_of(stores: list[Store], old_parameters: set[str]) -> ast.expr | Non
     if isinstance(value, ast.Name) and value.id not in old_parameters:
         value = _defaults(function).get(value.id)
     return value if is_plain(value) else None
+
+
+def _other_default(old: ast.ClassDef, new: ast.ClassDef, stores: list[Store]) -> str:
+    """What ``__init__`` makes the attribute of, where that is by default another kind of value now: ``None`` became
+    ``True``. New methods may take the old one for something else than it meant.
+    """
+    before, after = (_init_defaults(node) for node in (old, new))
+    for function, statement in stores:
+        value = getattr(statement, "value", None)
+        if function.name != "__init__" or value is None:
+            continue
+        for node in ast.walk(value):
+            match node:
+                case ast.Name(id=name):
+                    match before.get(name), after.get(name):
+                        case ast.Constant(value=was), ast.Constant(value=now) if type(was) is not type(now):
+                            return (
+                                f"is made of the parameter {name}, whose default {was!r} became {now!r}: instances "
+                                "that exist have what was made of the old one"
+                            )
+    return ""
+
+
+def _init_defaults(node: ast.ClassDef) -> dict[str, ast.expr | None]:
+    for item in items_of(node.body):
+        if item.kind == "function" and item.name == "__init__" and not item.typing_only:
+            return _defaults(item.function)
+    return {}
 
 
 def _parameters(node: ast.ClassDef) -> set[str]:

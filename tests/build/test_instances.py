@@ -36,6 +36,14 @@ TABLE: dict[str, tuple[str, list[str]]] = {
     ),
     "an old parameter": (new("self.b = a"), REFUSED),
     "a list": (new("self.b = []"), REFUSED),
+    "of a parameter whose default is another kind of value now": (
+        new("pass", read="self.a", parameters="self, a=None"),
+        ["!PLP255 C.a", "PLP210 C.__init__"],
+    ),
+    "of a parameter whose default is another value now": (
+        new("pass", read="self.a", parameters="self, a=2"),
+        ["PLP210 C.__init__"],
+    ),
     "under a condition": (new("if a: self.b = 1"), REFUSED),
     "changed by another method": (
         new("self.b = 0") + "    def k(self): self.b += 1\n",

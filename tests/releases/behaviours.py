@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import tempfile
 import threading
 import zipfile
@@ -377,8 +378,9 @@ def mako_1_2_2() -> bool:
 
 def aiohttp_3_9_2() -> bool:
     """A static route that follows links gives out what lies outside of its folder."""
-    from aiohttp import web
+    from aiohttp import ClientRequest, TCPConnector, web
     from aiohttp.test_utils import make_mocked_request
+    from yarl import URL
 
     def make() -> Any:
         root = tempfile.mkdtemp()
@@ -390,6 +392,13 @@ def aiohttp_3_9_2() -> bool:
     async def ask(resource: Any) -> None:
         await resource._handle(make_mocked_request("GET", "/static/x", match_info={"filename": "../secret"}))
 
+    async def verifies() -> bool:
+        kept = _keep("connector", TCPConnector)  # its default meant this, and must go on to do so
+        request = ClientRequest("GET", URL("https://example.org"), loop=asyncio.get_running_loop())
+        contexts = [connector._get_ssl_context(request) for connector in (kept, TCPConnector())]
+        return all(context.verify_mode is ssl.CERT_REQUIRED for context in contexts)
+
+    assert asyncio.run(verifies())
     answers = []
     for resource in (_keep("resource", make), make()):
         answers.append(
