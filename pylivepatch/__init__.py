@@ -15,11 +15,11 @@ from pylivepatch.errors import EngineUnsupported, LivePatchError, PrepareError, 
 from pylivepatch.events import Event, subscribe
 from pylivepatch.patch import Patch
 from pylivepatch.taints import Taint, taints
-from pylivepatch.tracing import Tracer, trace
 
 _refusal: EngineUnsupported | None = None
 try:
     from pylivepatch.core import Applied, force, load, patches, reverse, signal, status, unload
+    from pylivepatch.tracing import Tracer, trace
 except EngineUnsupported as error:  # this interpreter can still build patches, and show them: see __getattr__
     error.__traceback__ = None  # it would keep the frames of the import
     _refusal = error

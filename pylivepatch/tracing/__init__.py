@@ -15,8 +15,21 @@ under way the functions of its modules are not traced, which the trace says, and
 
 from __future__ import annotations
 
-from pylivepatch.tracing.functions import find
+import contextlib
+import importlib
+from typing import Any
+
+from pylivepatch.errors import EngineUnsupported
 from pylivepatch.tracing.records import Record
-from pylivepatch.tracing.tracer import Tracer, start, trace
+
+with contextlib.suppress(EngineUnsupported):  # records can be read and shown all the same
+    from pylivepatch.tracing.functions import find
+    from pylivepatch.tracing.tracer import Tracer, start, trace
 
 __all__ = ["Record", "Tracer", "find", "start", "trace"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        importlib.import_module("pylivepatch.tracing.tracer")  # raises anew why it is not there
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
