@@ -69,7 +69,7 @@ WORDS: dict[str, tuple[str, str, str, list[str]]] = {
     ),
     "PLP260": ("X = 1\n", "X = 1\nY = open\nZ = len(repr(Y))\n", ":Z", ["PLP213 applied", "PLP213 applied"]),
     "PLP261": (OLD, NEW, ":SIZE", ["PLP212 applied"]),
-    "PLP262": ("N = 0\nfor N in range(3): pass\n", "N = 1\nfor N in range(3): pass\n", ":N", []),
+    "PLP262": ("N = 0\nfor N in range(3): pass\n", "N = 1\nfor N in range(3): pass\n", ":N", ["PLP212 applied"]),
     "PLP264": ("X = 3\ndef f(): return 1\n", "def f(): return X\n", ":X", ["PLP210 applied"]),
     "PLP265": ("def f(): return [1]\nX = f()\n", "def f(): return [2]\nX = f()\n", ":f", ["PLP210 applied"]),
     "PLP273": (
