@@ -160,7 +160,7 @@ def names_of(source: Source) -> Names:
     for item in items_of(source.tree.body):
         if item.kind != "value" or item.guard or once[item.name] > 1 or item.name in stored:
             continue
-        if is_constant(item.value, names):
+        if _is_constant_at_all(item.value, names):
             names = replace(names, constants=names.constants | {item.name})
     return names
 
@@ -288,6 +288,13 @@ def check_annotation(
                 continue
             case _:
                 raise Unsafe(shown(part))
+
+
+def _is_constant_at_all(node: ast.expr, names: Names) -> bool:
+    try:
+        return is_constant(node, names)
+    except RecursionError:  # nobody needs to know of such a one
+        return False
 
 
 def is_constant(node: ast.expr, names: Names, hidden: Collection[str] = ()) -> bool:

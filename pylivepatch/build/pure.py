@@ -56,11 +56,17 @@ class Purity:
         """Raise :class:`Unsafe` (it names the part) unless ``node`` is pure. ``fresh`` allows what makes an object
         with an identity of its own.
         """
-        self._check(node, fresh, frozenset())
+        try:
+            self._check(node, fresh, frozenset())
+        except RecursionError:
+            raise Unsafe("it is nested too deeply") from None
 
     def is_data(self, node: ast.expr, local: frozenset[str] = frozenset()) -> bool:
         """Whether ``node`` is data, where the names ``local`` are."""
-        return self._is_data(node, local)
+        try:
+            return self._is_data(node, local)
+        except RecursionError:
+            return False
 
     def is_builtin(self, name: str) -> bool:
         """Whether the module means the builtin by this name."""
@@ -233,7 +239,10 @@ def qualified(
     """
     if not owner:
         return node
-    result = _Qualifier(version, module, owner, line, frozenset(bound)).visit(copy.deepcopy(node))
+    try:
+        result = _Qualifier(version, module, owner, line, frozenset(bound)).visit(copy.deepcopy(node))
+    except RecursionError:
+        raise Unsafe("it is nested too deeply") from None
     assert isinstance(result, ast.expr)
     return result
 
