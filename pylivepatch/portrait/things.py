@@ -210,10 +210,10 @@ class Things:
         brought = annotate.__module__ == "pylivepatch.prepare" and annotate.__closure__
         found = {} if brought else {"annotate": code_digest(annotate.__code__)}
         if brought:
-            found["annotations"] = self._short(annotate.__closure__[0].cell_contents)
+            found["annotations"] = self.values.aside(annotate.__closure__[0].cell_contents)
         elif self._evaluate:
             try:
-                found["annotations"] = self._short(annotate(1))
+                found["annotations"] = self.values.aside(annotate(1))
             except Exception:  # what they name is there for type checkers only
                 return found
         return found

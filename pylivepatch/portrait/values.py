@@ -80,6 +80,14 @@ class Values:
         self._met, self._kept, self._left = {}, [], _MOST
         self.changeable = False
 
+    def aside(self, value: Any) -> str:
+        """A text that not every process writes at this point: what is met in it gets no number."""
+        met, self._met = self._met, dict(self._met)
+        try:
+            return self.text(value)
+        finally:
+            self._met = met
+
     def text(self, value: Any) -> str:
         self.pace.step()
         self._left -= 1

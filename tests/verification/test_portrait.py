@@ -153,3 +153,11 @@ def test_data_that_changes_while_it_is_looked_at_does_no_harm() -> None:
 def test_the_first_line_of_a_class_in_a_function_is_no_difference(line: int) -> None:
     source = "def f():\n    class C:\n        x = 5\n    return C\n"
     assert portrait("\n" * line + source)["f"]["code"] == portrait(source)["f"]["code"]
+
+
+def test_annotations_that_only_one_process_evaluates_change_nothing_else() -> None:
+    module = types.ModuleType("sitter")
+    source = "def f(x: int) -> str: ...\n\nshared = []\nx = {1: f, 2: [shared, shared], 3: lambda: f}\ndel f, shared\n"
+    exec(source, vars(module))
+    one, other = (dict(portray({"sitter": module}, evaluate=evaluate)) for evaluate in (True, False))
+    assert one["sitter"]["x"] == other["sitter"]["x"]
