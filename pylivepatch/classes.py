@@ -12,7 +12,7 @@ metaclass or an ``__init_subclass__`` of somebody's own might do anything.
 from __future__ import annotations
 
 import types
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from types import FunctionType, MemberDescriptorType
 from typing import Any
@@ -95,9 +95,10 @@ _NOT_MOVED = frozenset(
 )
 
 
-def check_fields(cls: type, before: Iterable[str], where: str) -> None:
-    """Raise :class:`DataMismatch` unless the live class has these fields."""
-    kinds = (vars(cls).get(name) for name in ("__dataclass_fields__", "__attrs_attrs__", "_fields"))
+def check_fields(own: Callable[[str], Any], before: Iterable[str], where: str) -> None:
+    """Raise :class:`DataMismatch` unless the class has these fields. ``own`` gives what it has under a name."""
+    kinds = (own(name) for name in ("__dataclass_fields__", "__attrs_attrs__", "_fields"))
+    kinds = (kind for kind in kinds if kind is not MISSING)
     live = {getattr(field, "name", field) for field in next(filter(None, kinds), ())}
     missing = [name for name in before if name not in live]
     if missing:
@@ -108,13 +109,16 @@ def check_fields(cls: type, before: Iterable[str], where: str) -> None:
         )
 
 
-def made_anew(cls: type, aside: type, own: Collection[str], gone: Iterable[str], where: str) -> dict[str, Any]:
+def made_anew(
+    cls: type, before: Callable[[str], Any], aside: type, own: Collection[str], gone: Iterable[str], where: str
+) -> dict[str, Any]:
     """What was made of the fields of ``aside``, a class like ``cls`` with other ones, and differs: name → value.
 
-    ``own`` are names of the body that other changes carry; ``gone`` are fields that ``aside`` does not have. What the
-    values know of ``aside`` is made to mean ``cls``.
+    ``before`` gives what ``cls`` has under a name, or had before the patches that are to be replaced: what these have
+    made the same already is to stay, and so must be brought. ``own`` are names of the body that other changes carry;
+    ``gone`` are fields that ``aside`` does not have. What the values know of ``aside`` is made to mean ``cls``.
     """
-    if vars(cls).get("__slots__") != vars(aside).get("__slots__"):
+    if before("__slots__") != vars(aside).get("__slots__", MISSING):
         raise UnswappableShape(
             "the slots of the class are others", where=where, advice="keep what is new outside of the class"
         )
@@ -122,7 +126,7 @@ def made_anew(cls: type, aside: type, own: Collection[str], gone: Iterable[str],
     for name, value in vars(aside).items():
         if name in _NOT_MOVED or name in own or isinstance(value, MemberDescriptorType):
             continue
-        live = vars(cls).get(name, MISSING)
+        live = before(name)
         if _is_same(live, value, cls, aside):
             continue
         if name == "__hash__" and unwrap(live):  # the live one stays: attrs mixes in a number that is of this class
@@ -135,7 +139,7 @@ def made_anew(cls: type, aside: type, own: Collection[str], gone: Iterable[str],
             )
         _rename(value, aside, cls)
         found["__annotate__" if name == "__annotate_func__" else name] = value
-    return found | {name: MISSING for name in gone if name in vars(cls) and name not in vars(aside)}
+    return found | {name: MISSING for name in gone if before(name) is not MISSING and name not in vars(aside)}
 
 
 def _is_same(live: Any, value: Any, cls: type, aside: type) -> bool:

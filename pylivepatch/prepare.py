@@ -307,10 +307,15 @@ def _load_class(part: Part, module: ModuleType, item: Item, scratch: dict[str, A
 def _load_fields(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
     statement, own, before, after = marshal.loads(item.payload)
     owner = _class_named(module, item.target.rpartition(".")[0], where)
-    check_fields(owner, before, where)
+
+    def under(name: str) -> Any:
+        key = "__annotate__" if name == "__annotate_func__" else name  # as made_anew names it
+        return part.below.value(owner, key, vars(owner).get(name, MISSING))
+
+    check_fields(under, before, where)
     aside = make_class(marshal.loads(statement)[0], vars(module), scratch, where)
     own = {mangled(owner, name) for name in own}
-    for name, value in made_anew(owner, aside, own, {*before} - {*after}, where).items():
+    for name, value in made_anew(owner, under, aside, own, {*before} - {*after}, where).items():
         label = f"{where.removesuffix('<fields>')}{name}"
         current = read_attribute(owner, name)()
         _check_bindable(owner, name, label, new=current is MISSING)

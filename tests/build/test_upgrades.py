@@ -98,15 +98,19 @@ class Program:
 
     def __init__(self, folder: Path, versions: Mapping[int, str]) -> None:
         self.name = f"upgraded_{next(_numbers)}"
+        self.write(folder, versions)
+        self.shop, self.alias, self.closure = self.module.Shop(), self.module.f, self.module.make()
+        self.names = self.module.NAMES
+
+    def write(self, folder: Path, versions: Mapping[int, str]) -> None:
+        """Write every version, and import the first one."""
         self.folders = {}
         for number, text in versions.items():
             self.folders[number] = folder / str(number)
-            self.folders[number].mkdir()
+            self.folders[number].mkdir(parents=True)
             (self.folders[number] / f"{self.name}.py").write_text(dedent(text))
         sys.path.insert(0, str(self.folders[1]))
         self.module = importlib.import_module(self.name)
-        self.shop, self.alias, self.closure = self.module.Shop(), self.module.f, self.module.make()
-        self.names = self.module.NAMES
 
     def load(self, old: int, new: int, **options: Any) -> pylivepatch.Applied:
         patch = build_patch(self.folders[old], self.folders[new], name=f"{self.name}-{old}-{new}")
@@ -216,3 +220,98 @@ def test_a_patch_for_another_version_than_the_process_runs_is_refused_and_touche
     with pytest.raises(PrepareError):
         program.load(2, 3, replace=True)  # cumulative, but not built from the first version
     assert program.state() == versions[1]
+
+
+FIELDS = """
+    from dataclasses import dataclass
+    @dataclass
+    class Item:
+        x: int = 1{fields}
+        def show(self):
+            return repr(self)
+    class A:
+        def who(self):
+            return "A"{new}
+    class B({base}):
+        def f(self):
+            return self.who() + "{number}"
+    MAP = {map}
+    def use(name):
+        return MAP.get(name, 0) + {number}
+"""
+NEW_CLASS = """
+    class New(A):
+        def who(self):
+            return "New {0}"
+"""
+CLASSES = {
+    1: FIELDS.format(fields="", new="", base="A", number=1, map="{'a': 1}"),
+    2: FIELDS.format(
+        fields="\n        y: int = 2", new=NEW_CLASS.format(2), base="New", number=2, map="{'a': 1, 'b': 2}"
+    ),
+    3: FIELDS.format(
+        fields="\n        y: int = 2\n        z: int = 3",
+        new=NEW_CLASS.format(3),
+        base="New",
+        number=3,
+        map="{'a': 1, 'b': 2, 'c': 3}",
+    ),
+}
+
+
+class WithClasses(Program):
+    """The same with fields of a dataclass, new classes, other bases and a container that changes in place."""
+
+    def __init__(self, folder: Path, versions: Mapping[int, str]) -> None:
+        self.name = f"upgraded_{next(_numbers)}"
+        self.write(folder, versions)
+        self.item, self.b, self.map = self.module.Item(), self.module.B(), self.module.MAP
+
+    def state(self) -> dict[str, Any]:
+        module = self.module
+        return {
+            "shown": (self.item.show(), module.Item().show(), self.item == module.Item()),
+            "annotations": list(module.Item.__annotations__),
+            "b": (self.b.f(), module.B().f(), [cls.__name__ for cls in module.B.__mro__]),
+            "used": [module.use(name) for name in "abc"],
+            "names": sorted(name for name in vars(module) if not name.startswith("__")),
+            "map": (dict(self.map), module.MAP is self.map),
+        }
+
+
+@pytest.fixture
+def classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Program, list[dict[str, Any]]]]:
+    """A program of three versions, and what fresh processes of each would say."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    states = []
+    for number, text in CLASSES.items():
+        alone = WithClasses(tmp_path / f"fresh-{number}", {1: text})
+        states.append(alone.state())
+        forget(alone)
+    made = WithClasses(tmp_path / "live", CLASSES)
+    yield made, states
+    for applied in reversed(pylivepatch.patches()):
+        applied.unload(deep=True)
+    forget(made)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [(1, 2, False), (1, 3, True)],
+        [(1, 3, False), (1, 2, True)],
+        [(1, 2, False), (2, 3, False)],
+        [(1, 2, False), (2, 3, False), (1, 3, True)],
+    ],
+    ids=lambda steps: " ".join(f"{old}-{new}{'!' if replace else ''}" for old, new, replace in steps),
+)
+def test_classes_and_their_fields_follow_too(
+    classes: tuple[Program, list[dict[str, Any]]], steps: list[tuple[int, int, bool]]
+) -> None:
+    program, states = classes
+    for old, new, replace in steps:
+        program.load(old, new, replace=replace)
+        assert program.state() == states[new - 1]
+    for applied in reversed(pylivepatch.patches()):
+        applied.unload(deep=True)
+    assert program.state() == states[0]
