@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -17,10 +18,10 @@ PATH = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 pytestmark = pytest.mark.slow
 
 
-def verdict_of(name: str) -> dict[str, Any]:
+def verdict_of(name: str, *arguments: str) -> dict[str, Any]:
     """What the demo prints with ``--json``, which must be a pass."""
     done = subprocess.run(
-        [sys.executable, ROOT / "demo_apps" / name, "--json"],
+        [sys.executable, ROOT / "demo_apps" / name, "--json", *arguments],
         env=os.environ | {"PYTHONPATH": PATH},
         capture_output=True,
         text=True,
@@ -54,3 +55,16 @@ def test_asyncio_exchange_passes() -> None:
     assert result["wrong"] == 0
     assert [switch["action"] for switch in result["switches"]] == ["load", "unload"] * 5
     assert all(switch["trades"] > 0 for switch in result["switches"])
+
+
+def test_control_loop_passes_and_draws_its_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "lateness.svg"
+    result = verdict_of("control_loop", "--svg", str(picture))
+    ways = {outcome["way"]: outcome for outcome in result["ways"]}
+    assert list(ways) == ["restart", "reload", "stop-machine", "refcount"]
+    assert {way: seen["fixed"] for way, seen in ways.items()} == dict.fromkeys(ways, True) | {"reload": False}
+    assert {way: seen["state_kept"] for way, seen in ways.items()} == dict.fromkeys(ways, True) | {"restart": False}
+    texts = [element.text for element in ElementTree.parse(picture).iter("{http://www.w3.org/2000/svg}text")]
+    for way, seen in ways.items():
+        assert way in texts
+        assert {str(count) for count in seen["histogram"] if count} <= set(texts)
