@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from shell import Shell
 from targets import SERVICE, Target
 
@@ -31,6 +32,7 @@ def test_a_monkey_patch_is_shown_with_where_it_stands(shell: Shell, target: Targ
     assert done.out.splitlines()[-1] == "Different: 2 in 1 module, compared with the sources on disk."
 
 
+@pytest.mark.slow
 def test_a_service_that_is_patched_when_its_files_are_gone_equals_the_new_version(shell: Shell, target: Target) -> None:
     fix = shell.build()
     (shell.old / "service.py").unlink()
@@ -42,6 +44,7 @@ def test_a_service_that_is_patched_when_its_files_are_gone_equals_the_new_versio
     assert "FileNotFoundError" in disk.json["not_compared"]["service"]
 
 
+@pytest.mark.slow
 def test_a_program_that_does_its_work_as_it_is_imported_is_not_started_again(shell: Shell, target: Target) -> None:
     (shell.old / "service.py").write_text(SERVICE + "\nopen('started', 'w').close()\n")
     done = shell("verify", "--pid", target.pid, "--json")
@@ -55,6 +58,7 @@ def test_verify_is_called_wrongly(shell: Shell, target: Target) -> None:
     assert shell("verify", "nowhere.plp", "--pid", target.pid, "--json").json["error"]["code"] == "PLP300"
 
 
+@pytest.mark.slow
 def test_a_program_that_is_also_imported_is_compared_twice(shell: Shell, target: Target) -> None:
     fix = shell.build()
     assert target.ask("__import__('service').__name__") == "service"
