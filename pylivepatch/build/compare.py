@@ -12,6 +12,7 @@ from pylivepatch.build.definitions import compare_scope
 from pylivepatch.build.findings import Finding, Report
 from pylivepatch.build.follow import follow_values
 from pylivepatch.build.names import absolute_module
+from pylivepatch.build.newclass import check_reads
 from pylivepatch.build.newmodules import bring_modules
 from pylivepatch.build.order import order_modules
 from pylivepatch.build.points import with_point
@@ -61,6 +62,7 @@ def compare_trees(
             ) from problem
         _star_imported(context)
     follow_values(contexts)
+    check_reads(contexts)
     patches = tuple(
         ModulePatch(
             context.module,

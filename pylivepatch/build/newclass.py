@@ -11,6 +11,7 @@ import builtins
 import importlib
 import inspect
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pylivepatch.build import codes
@@ -20,8 +21,8 @@ from pylivepatch.build.machinery import METACLASSES, check_new_member
 from pylivepatch.build.names import SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
 from pylivepatch.build.same import describe_difference
 from pylivepatch.build.scope import Item, first_line, items_of
-from pylivepatch.build.uses import annotations_of
-from pylivepatch.patch import CodeRef, NewBases, NewClass
+from pylivepatch.build.uses import annotations_of, evaluated_of, executed_nodes
+from pylivepatch.patch import CodeRef, NewBases, NewClass, NewFields, ValueChange
 
 REMAKERS = frozenset(
     {"dataclasses.dataclass", "attr.s", "attr.attrs", "attr.attributes", "attr.dataclass"}
@@ -153,6 +154,51 @@ def check_statement(context: Context, symbol: str, node: ast.ClassDef) -> None:
             raise Unsafe(f"what {ast.unparse(keyword)} does is not known")
         check_expression(keyword.value, names)
     _check_body(context, symbol, node)
+
+
+def check_reads(contexts: Mapping[str, Context]) -> None:
+    """Refuse class statements that read what the same patch changes and cannot hand to them.
+
+    The names of their own module are handed over. What is read through another module, and a container whose content
+    changes in place, is there at the switch only.
+    """
+    changed = {
+        (name, change.target): change
+        for name, context in contexts.items()
+        for change in context.changes
+        if isinstance(change, ValueChange)
+    }
+    for context in contexts.values():
+        for change in [one for one in context.changes if isinstance(one, NewClass | NewFields)]:
+            cls = context.world.new.classes.all.get((context.module, change.new.qualname))
+            for line, is_name, symbol in _read_by(context, cls) if cls is not None else ():
+                value = changed.get(symbol)
+                if value is None or (is_name and not _is_container(value)):
+                    continue
+                _refuse(
+                    context,
+                    codes.CLASS_NEW if isinstance(change, NewClass) else codes.CLASS_SHAPE,
+                    change.new.qualname,
+                    cls.node,  # type: ignore[union-attr]
+                    f"line {line} of the class reads {':'.join(symbol)}, which this patch changes at the switch only",
+                    "write the value into the class, or read it in a method",
+                )
+                break
+
+
+def _read_by(context: Context, cls: Class) -> Iterator[tuple[int, bool, tuple[str, str]]]:
+    """What the class statement reads while it runs: line, whether by a plain name, and module and name."""
+    item = Item("class", cls.node.name, cls.node)
+    for piece in evaluated_of(item, cls.symbol[1].rpartition(".")[0], context.new.future_annotations):
+        for node in executed_nodes(piece.node):
+            if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+                symbol = context.world.new.resolve(context.module, context.new.names.dotted(node))
+                yield node.lineno, isinstance(node, ast.Name), symbol
+
+
+def _is_container(change: ValueChange) -> bool:
+    sides = (ast.parse(text, mode="eval").body for text in (change.old, change.new) if text is not None)
+    return change.old is not None and all(isinstance(side, ast.List | ast.Dict | ast.Set) for side in sides)
 
 
 def _check_arguments(decorator: ast.expr, names: Names) -> None:

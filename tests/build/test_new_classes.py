@@ -158,6 +158,29 @@ def test_a_class_that_might_do_more_than_exist_is_refused(tmp_path: Path, new: s
     assert expected in refusal.message
 
 
+@pytest.mark.parametrize(
+    ("config", "body", "refused"),
+    [
+        ("LIMIT = 1\n", "import {0}.config\nclass C:\n    x = {0}.config.LIMIT\n", True),
+        ("LIMIT = 1\n", "from {0}.config import LIMIT\nclass C:\n    x = LIMIT\n", False),
+        ("TABLE = [1]\n", "from {0}.config import TABLE\nclass C:\n    x = tuple(TABLE)\n", True),
+        ("LIMIT = 1\n", "from {0} import config\nclass C:\n    def x(self): return config.LIMIT\n", False),
+    ],
+)
+def test_what_the_patch_changes_elsewhere_is_not_read_as_it_was(
+    package: Make, config: str, body: str, refused: bool
+) -> None:
+    pair = package({"config.py": config, "m.py": ""}, {"config.py": config.replace("1", "2"), "m.py": ""})
+    (pair.new / pair.name / "m.py").write_text(body.format(pair.name))
+    result = pair.examine()
+    assert [finding.code for finding in result.refusals] == (["PLP250"] if refused else [])
+    if not refused:
+        module = pair.module("m")
+        pair.module("config")
+        pair.load()
+        assert module.C.x == 2 if "def" not in body else module.C().x() == 2
+
+
 def test_a_metaclass_from_elsewhere_is_refused_by_the_process(package: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
