@@ -25,16 +25,18 @@ Store = tuple[FunctionNode, ast.stmt]
 def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) -> None:
     """Report and carry what instances of the class (``context`` is its body's) newly need."""
     before, after = stores_of(old), stores_of(new)
-    inherited = _inherited(context)
     for base in _new_bases(context):
         after = {**stores_of(base), **after}
+    inherited = _inherited(context) if after.keys() - before.keys() else set()
     for name, stores in after.items():
-        if name not in before and name not in inherited:
+        if name in inherited and name not in before:
+            continue
+        if name not in before:
             _new_attribute(context, old, new, name, stores)
-        elif name in before and "" not in (kinds := {_category(before[name]), _category(stores)}) and len(kinds) > 1:
+        elif "" not in (kinds := {_category(before[name]), _category(stores)}) and len(kinds) > 1:
             why = "is made as another kind of value than instances that exist have"
             _refuse(context, name, stores, why, before[name])
-        elif name in before and (why := _other_default(old, new, stores)) and _read_elsewhere(context, name, []):
+        elif (why := _other_default(old, new, stores)) and _read_elsewhere(context, name, []):
             _refuse(context, name, stores, why, before[name])
 
 

@@ -17,13 +17,13 @@ from pylivepatch.build.classes import Class
 from pylivepatch.build.computed import check_computed
 from pylivepatch.build.context import Context
 from pylivepatch.build.scope import FunctionNode, Item
+from pylivepatch.build.stdlib import METACLASSES
 from pylivepatch.build.world import Place
 
 _ONLY_AT_CREATION = frozenset({"__init_subclass__", "__set_name__", "__prepare__", "__mro_entries__"})
 _AFTER_INIT = frozenset({"__post_init__", "__attrs_post_init__", "__attrs_pre_init__", "model_post_init"})
 _MEMBER_MAKERS = frozenset({"__new__", "__init__", "_generate_next_value_"})
 _CLASS_MAKERS = frozenset({"__new__", "__init__", "__prepare__"})
-METACLASSES = frozenset({"type", "abc.ABCMeta", "enum.EnumMeta", "enum.EnumType"})
 _ORDER = frozenset({"__lt__", "__le__", "__gt__", "__ge__"})
 _STDLIB_ABSTRACT = ("collections.abc.", "typing.", "contextlib.", "io.", "numbers.", "importlib.abc.")
 _ABSTRACT = frozenset(

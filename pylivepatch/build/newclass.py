@@ -7,20 +7,17 @@ in it that runs must be known: the bases' metaclasses and ``__init_subclass__``,
 from __future__ import annotations
 
 import ast
-import builtins
-import importlib
-import inspect
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pylivepatch.build import codes
 from pylivepatch.build.classes import Class
 from pylivepatch.build.context import Context
-from pylivepatch.build.machinery import METACLASSES, check_new_member
+from pylivepatch.build.machinery import check_new_member
 from pylivepatch.build.names import SAFE_DECORATORS, Names, Unsafe, check_annotation, check_expression
 from pylivepatch.build.same import describe_difference
 from pylivepatch.build.scope import Item, first_line, items_of
+from pylivepatch.build.stdlib import METACLASSES, subclassing
 from pylivepatch.build.uses import annotations_of, evaluated_of, executed_nodes
 from pylivepatch.patch import CodeRef, NewBases, NewClass, NewFields, ValueChange
 
@@ -280,27 +277,11 @@ def _check_own(context: Context, cls: Class) -> None:
 
 def _check_foreign(dotted: str) -> None:
     """A class of the standard library is looked at; one from elsewhere is, when the patch is loaded."""
-    if dotted in _SPECIAL_BASES or isinstance(getattr(builtins, dotted, None), type):
+    if dotted in _SPECIAL_BASES:
         return
-    unknown = Unsafe(f"the base {dotted} does with a new class is not known")
-    if dotted.startswith(_NOISY_BASES) or "." not in dotted:
-        raise unknown
-    module, _, name = dotted.rpartition(".")
-    if module.partition(".")[0] not in sys.stdlib_module_names:
-        return
-    try:
-        kind = getattr(importlib.import_module(module), name, None)
-    except Exception:  # of another platform
-        return
-    kind = getattr(kind, "__origin__", kind)
-    if not isinstance(kind, type):
-        raise unknown
-    quiet = ("builtins", "typing")
-    noisy = any("__init_subclass__" in vars(one) for one in kind.__mro__ if one.__module__ not in quiet)
-    kinds = inspect.getmro(type(kind))
-    metaclasses = {f"{meta.__module__}.{meta.__qualname__}".removeprefix("builtins.") for meta in kinds}
-    if noisy or metaclasses - METACLASSES - {"object", "typing._ProtocolMeta"}:
-        raise unknown
+    nowhere = "." not in dotted and subclassing(dotted) == "elsewhere"
+    if nowhere or dotted.startswith(_NOISY_BASES) or subclassing(dotted) == "unknown":
+        raise Unsafe(f"the base {dotted} does with a new class is not known")
 
 
 def _real(node: ast.ClassDef, names: Names) -> bool:

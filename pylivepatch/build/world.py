@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from pylivepatch.build.names import Names, Unsafe
 from pylivepatch.build.pure import Purity, once, qualified
 from pylivepatch.build.reach import Reach
 from pylivepatch.build.source import Source
+from pylivepatch.build.stdlib import subclassing
 from pylivepatch.build.uses import Copy, Evaluated, Uses, executed_nodes
 
 ClassShape = Literal["plain", "fields", "enum", "unknown"]
@@ -228,7 +228,7 @@ class Version:
             return "enum"
         if dotted.startswith(_FIELD_MAKERS):
             return "fields"
-        if isinstance(getattr(builtins, dotted, None), type) or dotted.startswith(_PLAIN_BASES):
+        if dotted.startswith(_PLAIN_BASES) or subclassing(dotted) == "plain":
             return "plain"
         home, name = self.resolve(module, dotted)
         if home:

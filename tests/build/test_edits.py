@@ -240,6 +240,16 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
         "import dataclasses\n@dataclasses.dataclass\nclass C:\n x: int\n def m(self): return 2\n",
         ["PLP210 C.m"],
     ),
+    "an annotation under a base of the standard library": (
+        "import asyncio\nclass C(asyncio.Protocol):\n x: int\n",
+        "import asyncio\nclass C(asyncio.Protocol):\n y: int\n",
+        [".PLP220 C.x", ".PLP220 C.y"],
+    ),
+    "an annotation under a base that is not known": (
+        "import app\nclass C(app.Model):\n x: int\n",
+        "import app\nclass C(app.Model):\n y: int\n",
+        ["!PLP253 C.x", "!PLP253 C.y"],
+    ),
     "an enum's member": (
         "import enum\nclass C(enum.Enum):\n A = 1\n",
         "import enum\nclass C(enum.Enum):\n A = 2\n",
