@@ -9,7 +9,7 @@ one: the result is looked through for the new content, and gets the container in
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import CodeType, ModuleType
 from typing import Any, Protocol
@@ -40,26 +40,34 @@ class HasMade(Protocol):
     made: Made
 
 
+Original = Callable[[Any, str, Any], Any]
+"""Owner (a module's dict, or a class), name, and what it is bound to now → what it was bound to."""
+
+
 def evaluate(
     code: CodeType,
     module: ModuleType,
     scratch: Mapping[str, Any],
     prepared: Mapping[str, HasMade],
     seen: Mapping[str, Any] | None = None,
+    original: Original | None = None,
 ) -> Any:
-    """The value of the expression ``code``. ``seen`` are names of the module that are to mean something else.
+    """The value of the expression ``code``. ``seen`` are names of the module that are to mean something else;
+    ``original`` says what names of other modules meant, where patches that are to be replaced have bound them.
 
     Raises :class:`PrepareError` where it asks for what is not prepared, and whatever the expression raises.
     """
     space = {**vars(module), **(seen or {}), **scratch}  # one dict: a comprehension sees the global names only
     for name, is_new, home, symbol in asked_for(code):
-        space[name] = value_of(home, symbol, is_new, prepared)
+        space[name] = value_of(home, symbol, is_new, prepared, original)
     value = eval(code, space)
     containers = {key: pair for part in prepared.values() for key, pair in part.made.containers.items()}
     return _with_live(value, containers) if containers and id(value) not in containers else value
 
 
-def value_of(home: str, symbol: str, is_new: bool, prepared: Mapping[str, HasMade]) -> Any:
+def value_of(
+    home: str, symbol: str, is_new: bool, prepared: Mapping[str, HasMade], original: Original | None = None
+) -> Any:
     """What the patch has made of another module's (or class's) ``symbol``, or what that was before.
 
     Raises :class:`PrepareError` where it is not prepared.
@@ -71,7 +79,10 @@ def value_of(home: str, symbol: str, is_new: bool, prepared: Mapping[str, HasMad
     elif not is_new:
         value = importlib.import_module(home)
         for name in symbol.split("."):
-            value = vars(value).get(name, MISSING) if isinstance(value, ModuleType | type) else MISSING
+            owner = value
+            value = vars(owner).get(name, MISSING) if isinstance(owner, ModuleType | type) else MISSING
+            if original is not None and isinstance(owner, ModuleType | type):
+                value = original(vars(owner) if isinstance(owner, ModuleType) else owner, name, value)
     if value is MISSING:
         raise PrepareError(
             f"{symbol} of the module {home} is not there" + (", or not prepared yet" if is_new else ""),

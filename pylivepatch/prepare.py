@@ -22,7 +22,7 @@ from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from pylivepatch.activeness.functions import unwrap
-from pylivepatch.activeness.references import Version, version_of
+from pylivepatch.activeness.references import Version, nested_code, version_of
 from pylivepatch.below import NOTHING, Below
 from pylivepatch.classes import (
     check_bases,
@@ -360,8 +360,10 @@ def _check_value(
     live = below.value(vars(module) if owner is None else owner, key, space.get(key, MISSING))
     expected = MISSING
     if before is not None:
-        seen = {one: _original(vars(module), one, below) for one in before.co_names if one in vars(module)}
-        expected = evaluate(before, module, {}, prepared, seen)
+        names = {one for code in nested_code(before) for one in code.co_names}  # a comprehension has its own
+        there = vars(module)
+        seen = {one: _original(below, there, one, there[one]) for one in names if one in there}
+        expected = evaluate(before, module, {}, prepared, seen, partial(_original, below))
     if live is MISSING and expected is not MISSING:
         raise TargetNotFound(f"{item.target} is not there; the old source sets it", where=where, advice=REBUILD)
     known = below.value(Contents(live), "", live) if type(live) in IN_PLACE else live
@@ -379,9 +381,9 @@ def _check_value(
     return vars(module) if owner is None else owner, live, key
 
 
-def _original(space: Mapping[str, Any], name: str, below: Below) -> Any:
-    """What the name meant without the patches that are to be replaced."""
-    value = below.value(space, name, space[name])
+def _original(below: Below, owner: Any, name: str, now: Any) -> Any:
+    """What the name meant without the patches that are to be replaced. ``now`` is what it means."""
+    value = below.value(owner, name, now)
     return below.value(Contents(value), "", value) if type(value) in IN_PLACE else value
 
 

@@ -315,3 +315,29 @@ def test_classes_and_their_fields_follow_too(
     for applied in reversed(pylivepatch.patches()):
         applied.unload(deep=True)
     assert program.state() == states[0]
+
+
+def test_what_was_computed_from_another_modules_value_follows_when_a_patch_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    name = f"upgraded_{next(_numbers)}"
+    for number in (1, 2, 3):
+        folder = tmp_path / str(number) / name
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+        (folder / "consts.py").write_text(f"SIZE = {number}\n")
+        (folder / "m.py").write_text(
+            "from .consts import SIZE\nTABLE = {key: SIZE for key in 'ab'}\ndef f(a=SIZE): return a, TABLE['b']\n"
+        )
+    monkeypatch.syspath_prepend(str(tmp_path / "1"))
+    module = importlib.import_module(f"{name}.m")
+    table = module.TABLE
+    for new, replace in ((2, False), (3, True)):
+        patch = build_patch(tmp_path / "1", tmp_path / str(new), name=f"{name}-{new}")
+        applied = pylivepatch.load(compile_patch(patch), replace=replace)
+        assert (module.f(), table, module.TABLE is table) == ((new, new), {"a": new, "b": new}, True)
+    applied.unload()
+    assert (module.f(), table) == ((1, 1), {"a": 1, "b": 1})
+    for one in ("", ".m", ".consts"):
+        del sys.modules[name + one]
