@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -69,7 +70,9 @@ def _wrappers(module: ModuleType) -> Iterator[tuple[str, Any]]:
     """The caches of functions of this module, in it and in its classes, by name."""
     queue: list[tuple[str, Any]] = list(vars(module).items())
     met: set[int] = set()
-    for name, value in queue:  # grows
+    for number, (name, value) in enumerate(queue):  # grows
+        if number % 200 == 199:
+            give_way()
         thing = value.__func__ if isinstance(value, staticmethod | classmethod) else value
         thing = thing.fget if isinstance(thing, property) else thing
         if id(thing) in met:
@@ -146,10 +149,10 @@ def _entry_points() -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for folder in dict.fromkeys(sys.path):
         try:
-            files = [*Path(folder or ".").glob("*.dist-info/entry_points.txt")]
-            files += Path(folder or ".").glob("*.egg-info/entry_points.txt")
+            names = [name for name in os.listdir(folder or ".") if name.endswith((".dist-info", ".egg-info"))]
         except OSError:
             continue
+        files = [Path(folder, name, "entry_points.txt") for name in names]
         for file in files:
             give_way()
             try:

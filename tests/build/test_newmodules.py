@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 import pylivepatch
+from pylivepatch.build import examine
 from pylivepatch.errors import DataMismatch, PrepareError, TransitionTimeout
 from tests.build.conftest import Package
 
@@ -58,6 +59,29 @@ def test_a_function_and_anybody_else_may_import_it_later(package: Make) -> None:
     applied.unload()
     assert names_of(pair) == (False, False)
     assert module.f(1) == 1
+
+
+def test_a_patch_may_bring_nothing_but_a_module(package: Make) -> None:
+    pair = package(OLD, {"new.py": NEW["new.py"]})
+    applied = pair.load()
+    assert pair.module("new").helper(1) == 6
+    applied.unload()
+    assert names_of(pair) == (False, False)
+
+
+def test_one_patch_takes_the_place_of_another_that_brought_the_module(package: Make) -> None:
+    pair = package(OLD, NEW)
+    module = pair.module("m")
+    pair.load()
+    (pair.new / pair.name / "new.py").write_text("CONST = 9\ndef helper(x): return -x\n")
+    result = examine(pair.old, pair.new, name="second")
+    assert result.patch is not None
+    second = pylivepatch.load(result.patch, replace=True)
+    assert module.f(1) == (-1, 9)
+    assert pair.module("new") is module.new
+    second.unload()
+    assert module.f(1) == 1
+    assert names_of(pair) == (False, False)
 
 
 def test_its_source_is_shown(package: Make) -> None:
