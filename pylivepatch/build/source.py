@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 import warnings
 from collections.abc import Iterator
@@ -80,6 +81,12 @@ def decode(data: bytes, path: str) -> str:
             where=f"{path}:{line}",
             advice="save the file as UTF-8, or name its coding in the first line",
         ) from problem
+    except UnicodeError as problem:  # of a codec that decodes nothing, such as `undefined`
+        raise SourceError(
+            f"the file's coding is unknown or wrong: {problem}",
+            where=f"{path}:1",
+            advice="save the file as UTF-8, or name its coding in the first line",
+        ) from problem
     # What the compiler does too: a patch is to hold one text, whichever line ends the release has.
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -101,7 +108,18 @@ def walk_codes(root: CodeType) -> Iterator[CodeType]:
         stack.extend(const for const in reversed(code.co_consts) if isinstance(const, CodeType))
 
 
+# Written with a base, integers may be longer than what Python turns into decimal digits, and so into a message.
+_LONG_INTEGER = re.compile(r"\b0[xX][0-9a-fA-F_]{3500}|\b0[oO][0-7_]{4700}|\b0[bB][01_]{14200}")
+
+
 def _parse(text: str, path: str) -> ast.Module:
+    long = _LONG_INTEGER.search(text)
+    if long:
+        raise SourceError(
+            "the file has an integer of thousands of digits, which Python does not show",
+            where=f"{path}:{text.count(chr(10), 0, long.start()) + 1}",
+            advice="make it of parts, or leave the file out of the diff",
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
