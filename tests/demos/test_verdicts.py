@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -68,3 +69,15 @@ def test_control_loop_passes_and_draws_its_picture(tmp_path: Path) -> None:
     for way, seen in ways.items():
         assert way in texts
         assert {str(count) for count in seen["histogram"] if count} <= set(texts)
+
+
+def test_greenlet_server_passes_on_every_hub_that_is_installed() -> None:
+    pytest.importorskip("greenlet")
+    servers = verdict_of("greenlet_server")["servers"]
+    hubs = ["plain greenlets", *(["gevent"] if find_spec("gevent") is not None else [])]
+    assert [server["hub"] for server in servers] == hubs
+    for server in servers:
+        assert server["clients"] >= 2000
+        assert server["mixed"] == 0
+        assert len(server["held_by"]["names"]) >= 20
+        assert server["load"]["went_on"] == server["unload"]["went_on"] == server["clients"]
