@@ -465,7 +465,7 @@ def _load_import(part: Part, module: ModuleType, item: Item, scratch: dict[str, 
         return
     part.made.values[name] = live, scratch[name]
     if live is not scratch[name]:
-        if live is not MISSING and not part.arriving and live is not _imported(before):
+        if live is not MISSING and not part.arriving and live is not _imported(before, part.below):
             raise DataMismatch(
                 f"{name} is {_short(live)}, which the old source does not {'import' if before else 'bind'}",
                 where=where,
@@ -493,7 +493,7 @@ def new_module(prepared: Mapping[str, Any], name: str) -> ModuleType:
     return module
 
 
-def _imported(origin: tuple[str, str] | None) -> Any:
+def _imported(origin: tuple[str, str] | None, below: Below) -> Any:
     """What an import that ran long ago has given, as far as it is still there."""
     if origin is None:
         return None
@@ -501,7 +501,8 @@ def _imported(origin: tuple[str, str] | None) -> Any:
     whole = sys.modules.get(source)
     if not name or whole is None:
         return whole
-    return vars(whole).get(name, sys.modules.get(f"{source}.{name}"))
+    found = vars(whole).get(name, sys.modules.get(f"{source}.{name}"))
+    return below.value(vars(whole), name, found)
 
 
 def _brought(part: Part, source: str, name: str, where: str) -> Any:

@@ -155,6 +155,21 @@ def test_one_patch_replaces_another_that_filled_the_same_container(package: Make
     assert (held, module.Y, module.X is held) == ([1], 1, True)
 
 
+def test_one_patch_replaces_another_that_bound_a_copy_anew(package: Make) -> None:
+    consts = "import re\nWORD = re.compile('a')\n"
+    user = "from .consts import WORD\nTEXT = [WORD, 1]\ndef f(): return WORD.pattern, TEXT[0].pattern\n"
+    pair = package({"consts.py": consts, "m.py": user}, {"consts.py": consts.replace("'a'", "'b'")})
+    module = pair.module("m")
+    pair.load()
+    assert module.f() == ("b", "b")
+    (pair.new / pair.name / "consts.py").write_text(consts.replace("'a'", "'c'"))
+    result = pylivepatch.build.examine(pair.old, pair.new, name="second")  # type: ignore[attr-defined]
+    second = pylivepatch.load(result.patch, replace=True)
+    assert module.f() == ("c", "c")
+    second.unload()
+    assert module.f() == ("a", "a")
+
+
 REFUSED: dict[str, str] = {
     "a decorator": "from .consts import SIZE\ndef d(n): return lambda f: f\n@d(SIZE)\ndef f(): ...\n",
     "a call of who knows what": "import os\nfrom .consts import SIZE\nX = os.strerror(SIZE)\n",
