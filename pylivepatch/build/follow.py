@@ -191,7 +191,10 @@ class _Chain:
         self.places += [str(hit) for hit in hits if hit.sure and hit.kept and not self._made_anew(context, piece, hit)]
         positional = any(value is piece.node for value in node.args.defaults)
         change = FunctionChange(old, new, defaults if positional else None, None if positional else kwdefaults)
-        self._plan(context, change, codes.FUNCTION_CHANGED, "a default of it was computed at import from {}", line)
+        message = "a default of it was computed at import from {}"
+        if piece.owner.endswith((".__init__", ".__new__")):
+            message += "; instances that exist have what was made of the old one"
+        self._plan(context, change, codes.FUNCTION_CHANGED, message, line)
         return True
 
     def _made_anew(self, context: Context, default: Evaluated, hit: Hit) -> bool:

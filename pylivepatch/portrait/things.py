@@ -115,7 +115,9 @@ class Things:
         if cls is staticmethod or cls is classmethod:
             return {"kind": cls.__name__, **self._part("", value.__func__)}
         if issubclass(cls, MethodType):
-            return {"kind": "method", "of": self._short(value.__self__), **self._part("", value.__func__)}
+            method = {"kind": "method"}
+            self._put(method, "of", value.__self__)
+            return method | self._part("", value.__func__)
         if cls is functools.partial or cls is functools.partialmethod:
             arguments = {"kind": cls.__name__}
             self._put(arguments, "arguments", value.args)

@@ -12,7 +12,7 @@ from pylivepatch.verification.report import Difference
 
 _VERSION = re.compile(r"_*version(_info|_tuple)?_*", re.IGNORECASE)
 _TOLD = frozenset({"annotations", "annotate", "documentation"})  # of a class or module: `build` says that they stay
-_DATA = re.compile(r"\b(value|(keyword )?defaults|arguments|keywords|registry|(closure|attribute) \S+)$")
+_DATA = re.compile(r"\b(value|(keyword )?defaults|arguments|keywords|registry|of|(closure|attribute) \S+)$")
 _PRIVATE = re.compile(r".*\._[^.]*[^._]__[^.]*(?<!__)")  # an attribute of a class that a class statement mangled
 _BY_CODE = re.compile(r"(.* )?(code|lines)")
 

@@ -317,7 +317,10 @@ def werkzeug_2_2_3() -> bool:
 
 
 def urllib3_2_0_6() -> bool:
-    """A cookie goes on to another host when a redirect leads there."""
+    """A cookie goes on to another host when a redirect leads there.
+
+    A Retry that somebody made before the load keeps the headers that it was made with: the builder says so.
+    """
     import urllib3
 
     def cookie_goes_on(manager: Any, **options: Any) -> bool:
@@ -337,11 +340,9 @@ def urllib3_2_0_6() -> bool:
         return "Cookie" in calls[1]
 
     manager = _keep("manager", urllib3.PoolManager)
-    retry = _keep("retry", lambda: urllib3.Retry(3))
     return _all(
         [
             cookie_goes_on(manager),
-            cookie_goes_on(manager, retries=retry),
             cookie_goes_on(urllib3.PoolManager(), retries=urllib3.Retry(3)),
         ]
     )

@@ -123,6 +123,14 @@ def test_what_a_class_notes_on_itself_while_it_works_is_no_difference(sources: A
     assert found(pylivepatch.verify(patch)) == [("C._seen", "name")], C
 
 
+def test_what_the_object_of_a_bound_method_learned_is_no_difference(sources: Any) -> None:
+    text = "class C:\n    def __init__(self): self.seen = set()\n    def see(self, x): self.seen.add(x)\n"
+    module = sources.load(text + "c = C()\nsee = c.see\n")
+    module.see(1)
+    report = verify(module)
+    assert (found(report), {one.symbol for one in report.modified}) == ([], {"c", "see"})
+
+
 MONKEY_PATCHES = {
     "m.price = lambda quantity, *, tax=1: 0": ("price", "name"),
     "m.price.__defaults__ = (7,)": ("price", "signature"),
