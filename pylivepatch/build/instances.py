@@ -265,9 +265,7 @@ def _read_elsewhere(context: Context, name: str, storing: list[FunctionNode]) ->
     """Where code that does not itself set the attribute reads one of that name."""
     skipped = {id(inner) for function in storing for inner in ast.walk(function)}
     for uses in context.world.new.modules.values():
-        if name not in uses.attributes:
-            continue
-        for node in ast.walk(uses.source.tree):
+        for node in uses.mentions.get(name, ()):
             if id(node) not in skipped and _reads(node, name):
                 return f"{uses.source.path}:{getattr(node, 'lineno', 0)}"
     return None

@@ -158,6 +158,20 @@ class Uses:
         )
 
     @cached_property
+    def mentions(self) -> dict[str, list[ast.AST]]:
+        """Every attribute's name → the nodes that read or bind it; every text given to a call → the call."""
+        found: dict[str, list[ast.AST]] = {}
+        for node in ast.walk(self.source.tree):
+            match node:
+                case ast.Attribute(attr=name) | ast.AugAssign(target=ast.Attribute(attr=name)):
+                    found.setdefault(name, []).append(node)
+                case ast.Call(args=arguments):
+                    for argument in arguments:
+                        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                            found.setdefault(argument.value, []).append(node)
+        return found
+
+    @cached_property
     def texts(self) -> dict[str, int]:
         """Every string constant in the module → its first line."""
         found: dict[str, int] = {}
