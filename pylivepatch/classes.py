@@ -123,6 +123,7 @@ def made_anew(
             "the slots of the class are others", where=where, advice="keep what is new outside of the class"
         )
     found: dict[str, Any] = {}
+    _ = cls.__doc__, aside.__doc__  # since 3.15 a dataclass writes it when it is first asked for
     for name, value in vars(aside).items():
         if name in _NOT_MOVED or name in own or isinstance(value, MemberDescriptorType):
             continue

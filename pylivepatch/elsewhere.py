@@ -19,12 +19,14 @@ from typing import Any
 
 from pylivepatch.activeness.functions import unwrap
 
+_BATCH = 20  # classes looked through between two offers of the GIL
 _TRIES = 100  # a call that is under way holds a reference to its function for a moment
 
 
 def names_of(thing: Any) -> list[tuple[Any, str]]:
     """Every module's dict, and every class of a module, that has ``thing``, and by which name. Gives up the GIL."""
     found: list[tuple[Any, str]] = []
+    looked_at = 0
     for module in list(sys.modules.values()):
         if not issubclass(type(module), ModuleType):
             continue
@@ -32,9 +34,12 @@ def names_of(thing: Any) -> list[tuple[Any, str]]:
         for name, value in list(space.items()):
             if value is thing:
                 found.append((space, name))
-            elif issubclass(type(value), type) and value.__module__ == module.__name__:
+            elif issubclass(type(value), type) and vars(value).get("__module__") == module.__name__:
                 names = [key for key, inner in list(vars(value).items()) if inner is thing]
                 found += [(value, key) for key in names if (value, key) not in found]
+                looked_at += 1
+                if looked_at % _BATCH == 0:
+                    time.sleep(0)
         time.sleep(0)
     return found
 
