@@ -32,7 +32,7 @@ from operator import attrgetter, call, ne, not_
 from typing import Any
 
 from pylivepatch.activeness.stacks import every_frame
-from pylivepatch.commit import at_once, calls, note
+from pylivepatch.commit import at_once, calls, exhaust, note
 from pylivepatch.transition.base import Transition
 
 TRIES = 5
@@ -95,11 +95,12 @@ def stop_look_and_switch(
     go = (partial(counter.__setitem__, 0, 0), switch)
     actions = {False: go, True: ()}
     collected: dict[str, Any] = {}
+    frames = every_frame(objects)
     frozen = map(_FROZEN_AT_START.__lt__, starmap(gc.get_freeze_count, [()]))
     busy_by: list[Iterator[bool]] = [
         map(not_, (collected,)),
         map(all, [chain(frozen, map(ne, (found,), (expected,)))]),
-        map(codes.__contains__, map(id, map(attrgetter("f_code"), every_frame(objects)))),
+        map(codes.__contains__, map(id, map(attrgetter("f_code"), frames))),
     ]
     tell = collected.__setitem__
     gc.callbacks.append(tell)
@@ -119,4 +120,7 @@ def stop_look_and_switch(
     finally:
         gc.callbacks.remove(tell)
         objects.clear()  # it holds itself, and with it everything that there was
+        # Where somebody was found the rest was not looked at. Half used, these iterators hold frames, and these hold
+        # them in turn: until the next collection the calls of this moment would seem to go on.
+        exhaust(frames)
     return not busy[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -50,6 +51,42 @@ def there_and_back(first: str, second: str) -> None:
     applied.unload(mode=second, timeout=5)
     restored = old.__code__ is ORIGINAL
     assert restored
+
+
+FOUND_SOMEBODY = """
+import gc, threading
+import pylivepatch
+
+gc.disable()  # what only a cycle keeps stays
+
+def slow(inside, leave):
+    inside.set()
+    leave.wait()
+
+def quick(inside, leave):
+    pass
+
+inside, leave = threading.Event(), threading.Event()
+thread = threading.Thread(target=slow, args=(inside, leave))
+thread.start()
+inside.wait()
+patch = pylivepatch.Patch("quick").replace(slow, quick)
+try:
+    pylivepatch.load(patch, mode="stop-machine", timeout=0.1)
+except pylivepatch.TransitionTimeout:
+    leave.set()
+    thread.join()
+    pylivepatch.load(patch, timeout=5).unload(timeout=5)
+    print("there and back")
+leave.set()
+"""
+
+
+def test_a_look_of_stop_machine_that_finds_somebody_holds_nobody_afterwards() -> None:
+    """In a process of its own, where nothing else frees what is left over."""
+    command = [sys.executable, "-c", FOUND_SOMEBODY]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.stdout == "there and back\n", result.stderr
 
 
 def test_who_has_moved_to_new_functions_finishes_on_them_when_a_per_task_transition_is_taken_back(hold: Any) -> None:
