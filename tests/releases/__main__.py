@@ -52,7 +52,10 @@ def _row(outcome: Outcome) -> str:
         said += f"; {outcome.trouble.strip().splitlines()[-1]}"
     words = {True: "open", False: "closed", None: ""}
     hole = ", ".join(filter(None, map(words.__getitem__, outcome.answers)))
-    cells = outcome.pair, edits, said, _equal(outcome.differs_after_load), _equal(outcome.differs_after_unload), hole
+    equal = [
+        _equal(differs, outcome.not_compared) for differs in (outcome.differs_after_load, outcome.differs_after_unload)
+    ]
+    cells = outcome.pair, edits, said, *equal, hole
     return f"| {' | '.join(cells)} | {outcome.seconds:.1f} |"
 
 
@@ -60,10 +63,11 @@ def _counts(codes: dict[str, int]) -> str:
     return ", ".join(code if count == 1 else f"{code} × {count}" for code, count in codes.items())
 
 
-def _equal(differs: list[str] | None) -> str:
+def _equal(differs: list[str] | None, not_compared: list[str]) -> str:
     if differs is None:
         return ""
-    return f"differs: {', '.join(differs)}" if differs else "equal"
+    said = f"differs: {', '.join(differs)}" if differs else "equal"
+    return f"{said}; not compared: {', '.join(not_compared)}" if not_compared else said
 
 
 if __name__ == "__main__":

@@ -48,6 +48,9 @@ WITH_HOOKS: dict[str, set[str]] = {
 }
 """Pair → the codes of what is left to the author, whose part is in ``hooks``."""
 
+NOT_COMPARED = {"django-4.2.16": ["django.contrib.auth.forms"]}
+"""Modules that a fresh process cannot import by itself: it would have to call ``django.setup()`` first."""
+
 ALL = pairs()
 _SMALL = {"idna-3.7", "jinja2-3.1.6", "mako-1.2.2", "zipp-3.19.1", "python-multipart-0.0.18"}
 CHOSEN = [pair for pair in ALL if os.environ.get("PYLIVEPATCH_RELEASES") == "all" or pair.key in _SMALL]
@@ -76,4 +79,5 @@ def test_a_busy_process_of_the_old_release_becomes_the_new_one_and_goes_back_or_
     assert outcome.trouble == ""
     if outcome.result.startswith("built"):
         assert (outcome.differs_after_load, outcome.differs_after_unload) == ([], [])
+        assert outcome.not_compared == NOT_COMPARED.get(pair.key, [])
         assert outcome.answers == ([True, False, True] if pair.key in BEHAVIOURS else [None] * 3)

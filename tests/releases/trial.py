@@ -26,9 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 class Outcome:
     """``refused`` is what the builder refused or left to the author, ``still_refused`` what it did with the author's
     part. ``edits`` counts the findings by class and code. ``differs_after_load`` and ``differs_after_unload`` are
-    ``None`` where no process was patched. ``answers`` is what the pair's behaviour said before the load, after it and
-    after the unload. ``deep`` is whether the heap had to be searched. ``trouble`` is what went wrong where a patch was
-    built and the process did not live through it.
+    ``None`` where no process was patched; ``not_compared`` are modules of the patch that a child could not import
+    afresh. ``answers`` is what the pair's behaviour said before the load, after it and after the unload. ``deep`` is
+    whether the heap had to be searched. ``trouble`` is what went wrong where a patch was built and the process did not
+    live through it.
     """
 
     pair: str
@@ -39,6 +40,7 @@ class Outcome:
     still_refused: list[str] = field(default_factory=list)
     differs_after_load: list[str] | None = None
     differs_after_unload: list[str] | None = None
+    not_compared: list[str] = field(default_factory=list)
     deep: bool = False
     answers: list[bool | None] = field(default_factory=list)
     trouble: str = ""
@@ -94,6 +96,7 @@ def _live(pair: Pair, found: BuildResult, outcome: Outcome, folder: Path) -> Non
     outcome.answers, outcome.deep = live["answers"], live["deep"]
     outcome.differs_after_load = _differences(live["after_load"])
     outcome.differs_after_unload = _differences(live["after_unload"])
+    outcome.not_compared = sorted({*live["after_load"]["missing"], *live["after_unload"]["missing"]})
     if fresh["answers"] != live["answers"][1:2]:
         outcome.trouble = "a fresh process of the new release answers otherwise"
     elif not live["imported"]:
@@ -101,8 +104,7 @@ def _live(pair: Pair, found: BuildResult, outcome: Outcome, folder: Path) -> Non
 
 
 def _differences(report: dict[str, Any]) -> list[str]:
-    different = [f"{one['module']}:{one['symbol']} ({one['what']})" for one in report["different"]]
-    return different + [f"{name} (not compared: {report['not_compared'][name]})" for name in report["missing"]]
+    return [f"{one['module']}:{one['symbol']} ({one['what']})" for one in report["different"]]
 
 
 def _run(folder: Path, release: Path, needs: Path, *arguments: str) -> Any:
