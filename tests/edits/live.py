@@ -51,7 +51,7 @@ class Pair:
         """What is imported now, with the modules' names as the cases write them: without the package's own."""
         found: Portrait = {}
         names = sorted({*self.modules, *self.fresh} & sys.modules.keys())
-        for name, part in portray({name: sys.modules[name] for name in names}):
+        for name, part in portray({name: sys.modules[name] for name in names}, evaluate=True):
             found.setdefault(name.removeprefix(f"{self.name}."), {}).update(part)
         for symbols in found.values():
             symbols.pop("_made", None)
