@@ -11,13 +11,14 @@ from pathlib import Path
 
 from measure import as_dict
 from processes import ChildFailed, Children
-from scenario import Story
+from scenario import SERVERS, Story
 from screen import Screen
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="web_cve", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--server", choices=list(SERVERS), default="werkzeug", help="what serves, werkzeug by default")
     arguments = parser.parse_args()
     # An exit by exception: it ends the children, too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -26,7 +27,7 @@ def main() -> int:
     screen.open()
     try:
         with tempfile.TemporaryDirectory(prefix="pylivepatch-demo-") as folder, Children() as children:
-            run = Story(Path(folder), children, screen).run()
+            run = Story(Path(folder), children, screen, arguments.server).run()
     except ChildFailed as failure:
         screen.fail(str(failure))
         result = {"demo": "web_cve", "verdict": "fail", "error": str(failure)}

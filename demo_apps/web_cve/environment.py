@@ -17,16 +17,16 @@ from processes import ChildFailed, Children
 WERKZEUG = "werkzeug==3.0.0"
 
 
-def make(folder: Path, children: Children) -> Path:
-    """Make the environment in ``folder`` and return its Python."""
+def make(folder: Path, children: Children, *more: str) -> Path:
+    """Make the environment in ``folder``, with ``more`` packages for the service, and return its Python."""
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
     bytecode = f"bytecode=={importlib.metadata.version('bytecode')}"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", os.fspath(python)]
     try:
-        children.run([*pip, "install", "--quiet", "--no-compile", WERKZEUG, bytecode])
+        children.run([*pip, "install", "--quiet", "--no-compile", WERKZEUG, bytecode, *more])
     except ChildFailed as failure:
-        raise ChildFailed(f"could not install {WERKZEUG} for the service\n{failure}") from None
+        raise ChildFailed(f"could not install {' '.join([WERKZEUG, *more])} for the service\n{failure}") from None
     (site_packages,) = folder.glob("lib/python*/site-packages")
     (site_packages / "pylivepatch").symlink_to(package(), target_is_directory=True)
     return python

@@ -103,6 +103,7 @@ class Run:
     megabytes: int
     load: dict[str, Any]
     unload: dict[str, Any]
+    server: str = "werkzeug"
 
     def figures(self, name: str) -> Figures:
         return figures(self.windows[name], self.traffic.requests)
@@ -177,6 +178,7 @@ def as_dict(run: Run) -> dict[str, Any]:
     failed = sum(request.error is not None for request in requests)
     return {
         "demo": "web_cve",
+        "server": run.server,
         "verdict": "pass" if all(check.passed for check in results) else "fail",
         "checks": [asdict(check) for check in results],
         "python": run.python,

@@ -28,6 +28,15 @@ CONNECTIONS = 10
 QUIET = 4.0  # seconds that we watch the service in quiet times
 MEGABYTES = 24  # of the attacker's body
 OLD, NEW = "3.0.0", "3.0.1"
+SERVERS: dict[str, tuple[list[str], list[str]]] = {
+    "werkzeug": ([], [str(HERE / "service.py")]),
+    "gunicorn": (
+        ["gunicorn>=22"],
+        ["-m", "gunicorn", "-c", str(HERE / "gunicorn_settings.py"), "--chdir", str(HERE), "service:application"],
+    ),
+    "uvicorn": (["uvicorn>=0.30"], [str(HERE / "async_service.py")]),
+}
+"""What serves: the packages that it needs beside Werkzeug, and what is run with the agent in it."""
 
 
 class Users:
@@ -71,21 +80,22 @@ class Users:
 class Story:
     """One run. ``windows`` and ``attacks`` fill as it goes."""
 
-    def __init__(self, folder: Path, children: Children, screen: Screen) -> None:
+    def __init__(self, folder: Path, children: Children, screen: Screen, server: str) -> None:
         self.folder = folder
         self.children = children
         self.screen = screen
+        self.server = server
         self.windows: dict[str, Window] = {}
         self.attacks: dict[str, Attack] = {}
 
     def run(self) -> Run:
         screen = self.screen
-        with screen.step(f"An environment of its own, with {environment.WERKZEUG}"):
-            python = environment.make(self.folder / "env", self.children)
+        packages, _ = SERVERS[self.server]
+        with screen.step(f"An environment of its own, with {' and '.join([environment.WERKZEUG, *packages])}"):
+            python = environment.make(self.folder / "env", self.children, *packages)
 
         with screen.step("The service and its users") as step:
-            service, port = self.start_service(python)
-            pid = service.pid
+            service, port, pid = self.start_service(python)
             users = Users(port, self.folder, self.children)
             if not users.flowing.wait(30):
                 raise ChildFailed("no request was served within 30 s of the start")
@@ -134,6 +144,7 @@ class Story:
             megabytes=MEGABYTES,
             load=load,
             unload=unload,
+            server=self.server,
         )
 
     @contextmanager
@@ -142,16 +153,19 @@ class Story:
         yield
         self.windows[name] = Window(begin, time.monotonic())
 
-    def start_service(self, python: Path) -> tuple[subprocess.Popen[str], int]:
-        """Start the service with the agent in it, and wait for its first line."""
+    def start_service(self, python: Path) -> tuple[subprocess.Popen[str], int, int]:
+        """Start the service with the agent in it, and wait for its first line. Also returns its port, and the id of
+        the process that answers: with gunicorn a child of the one that was started.
+        """
         log = self.folder / "service.log"
-        command: list[str | Path] = [python, "-m", "pylivepatch.agent.run", HERE / "service.py"]
+        command: list[str | Path] = [python, "-m", "pylivepatch.agent.run", *SERVERS[self.server][1]]
         service = self.children.start(command, log=log, env=environment.clean())
         assert service.stdout is not None
         line = service.stdout.readline()
         if not line:
             raise ChildFailed(f"the service did not start\n{log.read_text()}")
-        return service, int(json.loads(line)["port"])
+        said = json.loads(line)
+        return service, int(said["port"]), int(said["pid"])
 
     def attack(self, whom: str, name: str, port: int) -> None:
         """Send slow bodies and note their cost, and what the ordinary users felt meanwhile."""

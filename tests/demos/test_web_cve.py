@@ -44,14 +44,16 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_the_demo_passes_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    demo = start(tmp_path, "--json")
+@pytest.mark.parametrize("server", ["werkzeug", "gunicorn", "uvicorn"])
+def test_the_demo_passes_and_leaves_nothing_behind(tmp_path: Path, server: str) -> None:
+    demo = start(tmp_path, "--json", "--server", server)
     stdout, stderr = demo.communicate(timeout=280)
     assert stdout, stderr
     result = json.loads(stdout)
     assert result["verdict"] == "pass", json.dumps(result, indent=2)
     assert demo.returncode == 0
     assert result["demo"] == "web_cve"
+    assert result["server"] == server
     assert result["requests"]["failed"] == 0
     assert result["load"]["functions"] == ["werkzeug.sansio.multipart:MultipartDecoder._parse_data"]
     assert list(tmp_path.iterdir()) == []
