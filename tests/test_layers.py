@@ -68,7 +68,8 @@ ALLOWED = {
     "build": {"patch", "patchfile", "hooks", "errors"},
     "agent": {"core", "activeness", "tracing", "live", "verification", "way", "taints", "compiled", "patchfile"}
     | {"patch", "errors", "events"},
-    "cli": {"agent", "tracing", "verification", "way", "build", "patchfile", "patch", "hooks", "errors"},
+    "report": {"errors"},
+    "cli": {"agent", "tracing", "report", "verification", "way", "build", "patchfile", "patch", "hooks", "errors"},
 }
 
 

@@ -14,6 +14,7 @@ from pylivepatch.cli import demo as demo_command
 from pylivepatch.cli import explain as explain_command
 from pylivepatch.cli import info as info_command
 from pylivepatch.cli import process
+from pylivepatch.cli import record as record_command
 from pylivepatch.cli import rehearse as rehearse_command
 from pylivepatch.cli import top as top_command
 from pylivepatch.cli import trace as trace_command
@@ -92,6 +93,11 @@ def _transition(function: Function) -> Function:
     return function
 
 
+def _record(function: Function) -> Function:
+    function = click.option("--events", metavar="FILE", help="Keep what happens as JSON lines, for `report`.")(function)
+    return click.option("--report", metavar="FILE", help="Show what happened as an HTML page.")(function)
+
+
 def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
         click.echo(f"pylivepatch {importlib.metadata.version('pylivepatch')}")
@@ -149,6 +155,7 @@ def explain(code: str | None, json: bool) -> None:
 @click.argument("file")
 @_target
 @_transition
+@_record
 @click.option("--replace", is_flag=True, help="Take the place of all patches that are applied, in the same switch.")
 @_json
 def load(file: str, pid: int | None, socket: str | None, replace: bool, json: bool, **options: Any) -> None:
@@ -160,10 +167,23 @@ def load(file: str, pid: int | None, socket: str | None, replace: bool, json: bo
 @click.argument("name")
 @_target
 @_transition
+@_record
 @_json
 def unload(name: str, pid: int | None, socket: str | None, json: bool, **options: Any) -> None:
     """Take a patch out of a running process again."""
     process.unload(Output(json=json), process.target(pid, socket), name, **options)
+
+
+@app.command()
+@click.argument("log")
+@click.option("-o", "--output", metavar="FILE", help="The HTML page to write.")
+@click.option("--perfetto", metavar="FILE", help="A trace for ui.perfetto.dev or chrome://tracing to write.")
+@_json
+def report(log: str, output: str | None, perfetto: str | None, json: bool) -> None:
+    """Show a transition that `load --events` or `unload --events` kept, as a page or a trace."""
+    if output is None and perfetto is None:
+        raise click.UsageError("name a file to write: -o for the page, --perfetto for the trace")
+    record_command.report(Output(json=json), log, output, perfetto)
 
 
 @app.command("list")

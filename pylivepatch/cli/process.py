@@ -7,6 +7,7 @@ import datetime
 import shlex
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
@@ -14,7 +15,9 @@ import click
 from pylivepatch.agent.client import Client, OnEvent, agents
 from pylivepatch.cli.output import Output, holders, seconds
 from pylivepatch.cli.progress import Progress
+from pylivepatch.cli.record import recording
 from pylivepatch.errors import LivePatchError
+from pylivepatch.report import Recorder
 from pylivepatch.way import Way
 
 INTERRUPTED = 130
@@ -30,25 +33,46 @@ def target(pid: int | None, socket: str | None) -> Client:
     return Client(pid, path=socket)
 
 
-def load(out: Output, client: Client, file: str, *, timeout: float, replace: bool, **options: Any) -> None:
-    """Load a patch file, show its stages, say how it went."""
+def load(
+    out: Output,
+    client: Client,
+    file: str,
+    *,
+    timeout: float,
+    replace: bool,
+    report: str | None,
+    events: str | None,
+    **options: Any,
+) -> None:
+    """Load a patch file, show its stages, say how it went. ``report`` and ``events`` are files for a record of it."""
     Way(timeout, **options)
     more = _known_to_all(options) | ({"replace": True} if replace else {})
 
     def work(on_event: OnEvent) -> dict[str, Any]:
         return client.load(file, timeout=timeout, on_event=on_event, **more)
 
-    _switch(out, client, "load", file, _bound(timeout, options), work)
+    record = recording(out, client, "load", file, report=report, events=events)
+    _switch(out, client, "load", file, _bound(timeout, options), work, record)
 
 
-def unload(out: Output, client: Client, name: str, *, timeout: float, **options: Any) -> None:
-    """Unload a patch, show the stages, say how it went."""
+def unload(
+    out: Output,
+    client: Client,
+    name: str,
+    *,
+    timeout: float,
+    report: str | None,
+    events: str | None,
+    **options: Any,
+) -> None:
+    """Unload a patch, show the stages, say how it went. ``report`` and ``events`` are files for a record of it."""
     Way(timeout, **options)
 
     def work(on_event: OnEvent) -> dict[str, Any]:
         return client.unload(name, timeout=timeout, on_event=on_event, **_known_to_all(options))
 
-    _switch(out, client, "unload", name, _bound(timeout, options), work)
+    record = recording(out, client, "unload", name, report=report, events=events)
+    _switch(out, client, "unload", name, _bound(timeout, options), work, record)
 
 
 def _bound(timeout: float, options: Mapping[str, Any]) -> str:
@@ -70,16 +94,29 @@ def _switch(
     what: str,
     bound: str,
     work: Callable[[OnEvent], dict[str, Any]],
+    record: AbstractContextManager[Recorder | None],
 ) -> None:
     progress = Progress(out)
     try:
-        with progress:
-            report = work(progress.on_event)
+        with record as recorder, progress:
+            if recorder is None:
+                report = work(progress.on_event)
+            else:
+                report = work(_both(recorder.note, progress.on_event))
+                recorder.ended(report)
     except KeyboardInterrupt:
         _interrupted(out, client, action, what, bound)
         raise click.exceptions.Exit(INTERRUPTED) from None
     out.object({"pid": client.pid or client.info().get("pid"), **report})
     tell_report(out, report)
+
+
+def _both(one: OnEvent, other: OnEvent) -> OnEvent:
+    def on_event(event: Mapping[str, Any]) -> None:
+        one(event)
+        other(event)
+
+    return on_event
 
 
 def _interrupted(out: Output, client: Client, action: str, what: str, bound: str) -> None:

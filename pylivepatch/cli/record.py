@@ -1,0 +1,89 @@
+"""``load --report``, ``--events`` and the command ``report``: a transition is recorded, and shown afterwards."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, TextIO
+
+from pylivepatch import patchfile
+from pylivepatch.agent.client import Client
+from pylivepatch.cli.output import Output
+from pylivepatch.errors import LivePatchError
+from pylivepatch.patch import Patch
+from pylivepatch.report import Recorder, html, picture, read, trace_events
+from pylivepatch.tracing.formats import perfetto
+
+
+@contextmanager
+def recording(
+    out: Output, client: Client, action: str, what: str, *, report: str | None, events: str | None
+) -> Iterator[Recorder | None]:
+    """Record what happens in the block, where a report or an event log is asked for; the report is written at its end,
+    also where it fails. ``what`` is the patch file of a load, the patch's name of an unload.
+
+    :raises pylivepatch.errors.LivePatchError: a file cannot be written; then the block is not begun
+    """
+    if report is None and events is None:
+        yield None
+        return
+    patch = patchfile.read(what) if action == "load" else None
+    with ExitStack() as stack:
+        page = _opened(report, "w", stack) if report is not None else None
+        log = _opened(events, "w+", stack) if events is not None else io.StringIO()
+        info = client.info()
+        second = Client(client.pid) if client.pid is not None else Client(path=client.path)
+        begun = {
+            "action": action,
+            "patch": patch.name if patch is not None else what,
+            "diffs": _diffs(patch) if patch is not None else [],
+            **{name: info.get(name) for name in ("pid", "python", "argv")},
+        }
+        try:
+            with Recorder(log, lambda: (second.status(), second.tasks()), **begun) as recorder:
+                yield recorder
+        finally:
+            log.seek(0)
+            if page is not None:
+                page.write(html(picture(read(log, events or ""))))
+                out.hint(f"the report is in {report}")
+
+
+def report(out: Output, log: str, output: str | None, perfetto_file: str | None) -> None:
+    """Make a report, or a Perfetto trace, of a saved event log."""
+    with ExitStack() as stack:
+        shown = picture(read(_opened(log, "r", stack), log))
+        if output is not None:
+            _opened(output, "w", stack).write(html(shown))
+        if perfetto_file is not None:
+            _opened(perfetto_file, "w", stack).write(perfetto(trace_events(shown)) + "\n")
+    written = [name for name in (output, perfetto_file) if name is not None]
+    out.object({"written": written, "lanes": len(shown["lanes"]), "commits": shown["commits"]})
+    for name in written:
+        out.say(f"Wrote {name}")
+
+
+def _diffs(patch: Patch) -> list[Mapping[str, Any]]:
+    """What changed in each module, as unified diffs."""
+    sources = [(module.name, module.path, module.old_source, module.new_source) for module in patch.modules]
+    sources += [(module.name, module.path, "", module.new_source) for module in patch.new_modules]
+    return [
+        {
+            "module": name,
+            "path": path,
+            "diff": "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), path, path, lineterm="")),
+        }
+        for name, path, old, new in sources
+    ]
+
+
+def _opened(path: str, mode: Literal["r", "w", "w+"], stack: ExitStack) -> TextIO:
+    try:
+        return stack.enter_context(open(path, mode, encoding="utf-8"))
+    except OSError as error:
+        verb = "read" if mode == "r" else "written"
+        raise LivePatchError(
+            f"the file cannot be {verb}: {error.strerror}", where=path, advice="name another", code="PLP410"
+        ) from error

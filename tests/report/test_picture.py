@@ -1,0 +1,145 @@
+"""What a report shows is what the log says."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from logs import COMMIT, START, at, begun, holder, read_back, sample, stands, transition
+
+from pylivepatch.errors import LivePatchError
+from pylivepatch.report import html, picture, read, trace_events
+
+
+def spans(shown: dict[str, Any], name: str) -> list[tuple[float, float, str]]:
+    (lane,) = [lane for lane in shown["lanes"] if lane["name"] == name]
+    return [(begins, ends, state) for begins, ends, state, _ in lane["spans"]]
+
+
+def test_stages_curve_and_commit_are_those_of_the_log() -> None:
+    shown = picture(read_back(transition()))
+    assert shown["stages"] == [
+        ["prepare", 1.0, 2.0],
+        ["enable", 2.0, 2.5],
+        ["drain", 2.5, 5.0],
+        ["release", 5.0, COMMIT],
+    ]
+    assert shown["commits"] == [COMMIT]
+    assert shown["curve"] == [[2.0, 1], [2.5, 1], [3.0, 4], [4.0, 3], [5.0, 2], [5.5, 1], [6.0, 0]]
+    assert shown["length"] == 10.0
+
+
+def test_a_lane_is_old_until_the_commit_and_new_after_it() -> None:
+    shown = picture(read_back(transition()))
+    assert spans(shown, "worker") == [
+        (0.0, 3.0, "outside"),
+        (3.0, COMMIT, "old"),
+        (7.0, 9.0, "new"),
+        (9.0, 10.0, "outside"),
+    ]
+    assert spans(shown, "green") == [(4.0, 5.5, "old")]
+    assert spans(shown, "idle") == [(0.0, 10.0, "outside")]
+    assert [lane["kind"] for lane in shown["lanes"]] == ["greenlet", "thread", "thread"]
+
+
+def test_a_look_into_which_the_switch_fell_does_not_tell_old_from_new() -> None:
+    events = transition()
+    events[8] = sample(5.9, stands("worker", "shop:price"), until=6.2)
+    assert (5.9, 7.0, "unclear") in spans(picture(read_back(events)), "worker")
+
+
+def test_after_a_forced_switch_old_and_new_are_not_told_apart() -> None:
+    events = transition()
+    events.insert(9, at(5.8, "forced", holders=[holder("worker", "shop:price")]))
+    assert (7.0, 9.0, "unclear") in spans(picture(read_back(events)), "worker")
+
+
+def test_a_reversed_load_has_no_commit_and_nobody_is_new() -> None:
+    events = [event for event in transition() if event["event"] not in ("commit", "ended")]
+    events.append(at(6.0, "reverse", patch="fix", counter=1 << 62))
+    events.append(at(6.1, "ended", error={"code": "PLP120", "message": "did not finish in time"}))
+    shown = picture(read_back(events))
+    assert shown["commits"] == []
+    assert "new" not in {state for lane in shown["lanes"] for _, _, state, _ in lane["spans"]}
+    assert max(counter for _, counter in shown["curve"]) == 4
+    assert "Not done: PLP120 did not finish in time" in html(shown)
+
+
+def test_each_group_of_an_incremental_load_is_switched_by_its_own_commit() -> None:
+    there = [stands("one", "shop:price"), stands("two", "shop:total")]
+    shown = picture(
+        read_back(
+            [
+                begun(),
+                at(1.0, "prepare", functions=["shop:price"]),
+                at(2.0, "commit", counter=0),
+                sample(3.0, *there),
+                at(4.0, "prepare", functions=["shop:total"]),
+                at(5.0, "commit", counter=0),
+                sample(6.0, *there, until=7.0),
+            ]
+        )
+    )
+    assert spans(shown, "one") == [(3.0, 7.0, "new")]
+    assert spans(shown, "two") == [(3.0, 5.0, "old"), (6.0, 7.0, "new")]
+
+
+def test_in_mode_per_task_each_is_new_from_its_own_move_on() -> None:
+    there = [stands("moved", "shop:price", "task"), stands("inside", "shop:price", "task")]
+    states = [{"kind": "task", "name": name, "patch_state": int(name == "moved")} for name in ("moved", "inside")]
+    events = [begun(), at(1.0, "prepare", functions=["shop:price"]), at(1.5, "move", counter=1)]
+    events.append(sample(2.0, *there, until=3.0, stage="drain", counter=1, holders=[], patch_state=states))
+    shown = picture(read_back(events))
+    assert spans(shown, "moved") == [(2.0, 3.0, "new")]
+    assert spans(shown, "inside") == [(2.0, 3.0, "old")]
+
+
+def test_the_perfetto_trace_has_the_same_lanes_stages_and_commit() -> None:
+    shown = picture(read_back(transition()))
+    events = list(trace_events(shown))
+    tracks = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    drawn = {(tracks[e["tid"]], e["name"], e["ts"], e["ts"] + e["dur"]) for e in events if e["ph"] == "X"}
+    lanes = {
+        (f"{lane['kind']} {lane['name']}", state, a * 1e6, b * 1e6)
+        for lane in shown["lanes"]
+        for a, b, state, _ in lane["spans"]
+    }
+    assert drawn == lanes | {("load of fix", name, a * 1e6, b * 1e6) for name, a, b in shown["stages"]}
+    assert [e["ts"] for e in events if e["name"] == "commit"] == [COMMIT * 1e6]
+    assert [[e["ts"] / 1e6, e["args"]["inside"]] for e in events if e["ph"] == "C"] == shown["curve"]
+
+
+def test_the_page_holds_the_picture_and_text_stays_text() -> None:
+    name = "</script><script>alert(1)</script><!--%%PICTURE%%"
+    events = transition()
+    events.insert(2, sample(0.5, stands(name, "shop:price")))
+    events.insert(2, at(0.6, "holders", holders=[holder(name, "<b>:f")]))
+    shown = picture(read_back(events))
+    page = html(shown)
+    assert name not in page
+    assert "<b>" not in page
+    text = page.partition('id="picture">')[2].partition("</script>")[0]
+    assert json.loads(text)["lanes"] == json.loads(json.dumps(shown["lanes"]))
+    assert '<span class="added">+    return q * 100' in page
+    assert '<a href="#diff-0"><code>shop:price</code></a>' in page
+
+
+def test_a_log_whose_last_line_was_cut_off_is_shown_as_far_as_it_goes() -> None:
+    text = "".join(json.dumps(event) + "\n" for event in transition()[:6])
+    shown = picture(read(io.StringIO(text + '{"event": "sam'), "a log"))
+    assert shown["result"] is None
+    assert "how it went is not known" in html(shown)
+
+
+@pytest.mark.parametrize("text", ["", "{}\n", '{"event": "drain", "time": 1.0}\n', "[1]\n{}\n"])
+def test_what_is_no_log_is_refused(text: str) -> None:
+    with pytest.raises(LivePatchError, match="not the event log"):
+        read(io.StringIO(text), "a log")
+
+
+def test_times_are_counted_from_the_beginning_of_the_log() -> None:
+    shown = picture(read_back([begun(), sample(1.25, stands("one", "f:g"), until=1.5)]))
+    assert START > shown["length"] == 1.5
+    assert spans(shown, "one") == [(1.25, 1.5, "outside")]
