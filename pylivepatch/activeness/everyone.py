@@ -8,30 +8,43 @@ from typing import Any
 from pylivepatch.activeness.tasks import frame_of, where_tasks_stand
 from pylivepatch.activeness.threads import is_ours, stack_frames, thread_names
 
+_CALLERS = 100  # functions of one stack that are told
 
-def everyone(most: int = 500) -> list[dict[str, Any]]:
+
+def everyone(most: int = 500, *, callers: bool = False) -> list[dict[str, Any]]:
     """Each thread, and at most so many asyncio tasks: ``kind``, ``name``, and ``function``, ``file``, ``line`` of where
     it stands, the innermost frame that is not of this package. JSON-able.
 
+    With ``callers`` also a list of the other functions that it is in, innermost first, those of this package as well.
     Gives up the GIL as it goes: not of one instant.
     """
     names = thread_names()
     found: dict[int, dict[str, Any]] = {}
+    others: dict[int, list[str]] = {}
     for ident, frame in stack_frames():
         if ident not in found and not is_ours(frame):
             found[ident] = _one("thread", names.get(ident, f"thread {ident}"), frame)
+        elif callers and len(others.setdefault(ident, [])) < _CALLERS:
+            others[ident].append(_function(frame))
         del frame
-    result = list(found.values())
-    for name, thing in where_tasks_stand(most):
-        frame = frame_of(thing)
+    result = [one | ({"callers": others.get(ident, [])} if callers else {}) for ident, one in found.items()]
+    for name, chain in where_tasks_stand(most):
+        frame = frame_of(chain[0])
         if frame is not None:  # it has not finished
-            result.append(_one("task", name, frame))
-        del frame, thing
+            one = _one("task", name, frame)
+            if callers:
+                frames = map(frame_of, chain[1:_CALLERS])
+                one["callers"] = [_function(frame) for frame in frames if frame is not None]
+            result.append(one)
+        del frame, chain
     return result
 
 
 def _one(kind: str, name: str, frame: FrameType) -> dict[str, Any]:
     code = frame.f_code
-    function = f"{frame.f_globals.get('__name__', '?')}:{code.co_qualname}"
     line = frame.f_lineno or code.co_firstlineno
-    return {"kind": kind, "name": name, "function": function, "file": code.co_filename, "line": line}
+    return {"kind": kind, "name": name, "function": _function(frame), "file": code.co_filename, "line": line}
+
+
+def _function(frame: FrameType) -> str:
+    return f"{frame.f_globals.get('__name__', '?')}:{frame.f_code.co_qualname}"

@@ -62,9 +62,12 @@ class Client:
         """``transition`` under way or ``None``, ``work`` that the agent is at, how the ``last`` ended, ``taints``."""
         return self._get("/status")
 
-    def tasks(self) -> list[dict[str, Any]]:
-        """Each thread and some hundred asyncio tasks: ``kind``, ``name``, ``function``, ``file``, ``line``."""
-        found: list[dict[str, Any]] = self._get("/tasks")["tasks"]
+    def tasks(self, *, callers: bool = False) -> list[dict[str, Any]]:
+        """Each thread and some hundred asyncio tasks: ``kind``, ``name``, ``function``, ``file``, ``line``.
+
+        With ``callers`` also the other functions that it is in, innermost first.
+        """
+        found: list[dict[str, Any]] = self._get("/tasks?callers=1" if callers else "/tasks")["tasks"]
         return found
 
     def load(

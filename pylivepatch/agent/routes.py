@@ -3,7 +3,7 @@
 =========================== ==================================================================
 ``GET /``                   the process: pid, Python, where it runs, since when
 ``GET /status``             the transition under way, how the last one ended, the taints
-``GET /tasks``              each thread, and some hundred asyncio tasks: where it stands
+``GET /tasks``              each thread, and some hundred asyncio tasks: where it stands; ``?callers=1``
 ``POST /status/reverse``    have the transition under way taken back; ``force``, ``signal`` alike
 ``GET /patches``            the stack of applied patches, oldest first
 ``POST /patches``           load; ``{"patch": base64, "timeout": 15.0, "deep": false, …}``
@@ -99,8 +99,8 @@ class Routes:
             state["partial"] = partial
         return HTTPStatus.OK, state
 
-    def _tasks(self, _request: Request) -> tuple[HTTPStatus, Any]:
-        return HTTPStatus.OK, {"tasks": self._engine.everyone()}
+    def _tasks(self, request: Request) -> tuple[HTTPStatus, Any]:
+        return HTTPStatus.OK, {"tasks": self._engine.everyone(callers=request.query.get("callers") == "1")}
 
     def _ask(self, request: Request) -> tuple[HTTPStatus, Any]:
         what = request.path.rpartition("/")[2]

@@ -42,7 +42,7 @@ def recording(
             **{name: info.get(name) for name in ("pid", "python", "argv")},
         }
         try:
-            with Recorder(log, lambda: (second.status(), second.tasks()), **begun) as recorder:
+            with Recorder(log, lambda: (second.status(), second.tasks(callers=True)), **begun) as recorder:
                 yield recorder
         finally:
             log.seek(0)

@@ -87,7 +87,8 @@ class Recorder:
         if transition is not None:
             wanted = ("stage", "counter", "holders", "patch_state")
             transition = {name: transition[name] for name in wanted if name in transition}
-        tasks = [{name: task[name] for name in ("kind", "name", "function", "line")} for task in tasks]
+        kept = ("kind", "name", "function", "line", "callers")  # an older agent tells no callers
+        tasks = [{name: task[name] for name in kept if name in task} for task in tasks]
         sample = {"event": "sample", "time": begun, "until": time.time(), "transition": transition, "tasks": tasks}
         self.note(sample)
 

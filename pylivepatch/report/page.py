@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+_MANY = 20  # holders that are shown without being asked for
+
 
 def html(shown: Mapping[str, Any]) -> str:
     """The page of a :func:`~pylivepatch.report.picture.picture`."""
@@ -34,7 +36,8 @@ def html(shown: Mapping[str, Any]) -> str:
 def _outcome(shown: Mapping[str, Any]) -> str:
     error, result = shown["error"], shown["result"]
     if error:
-        text = f"{error.get('code', '')} {error.get('message', '')}".strip()
+        message = str(error.get("message", "")).partition("; held by\n")[0]  # the holders have a table below
+        text = f"{error.get('code', '')} {message}".strip()
         return f'<p class="outcome failed">Not done: {escape(text)}</p>'
     if result is None:
         return '<p class="outcome failed">The log ends in the middle: how it went is not known.</p>'
@@ -72,8 +75,7 @@ def _sampling(sampling: Mapping[str, Any]) -> str:
     return (
         f"Lanes are samples: {sampling['count']} looks, {_seconds(sampling['median'])} apart (median; the longest "
         f"gap is {_seconds(sampling['longest'])}). What happened between two looks is not seen; a look is drawn "
-        "until the next one. A look sees the innermost function of each: who has called on from one of the patch's "
-        "functions is drawn as outside, unless the engine names them as a holder. Stages, the counter's events and "
+        "until the next one, where that comes soon. Stages, the counter's events and "
         f"the commit are the engine's own.{unseen}"
     )
 
@@ -89,7 +91,10 @@ def _holders(found: Sequence[Mapping[str, Any]]) -> str:
         )
         for one in found
     ]
-    return _table(("who", "where", "seen"), rows)
+    table = _table(("who", "where", "first and last seen"), rows)
+    if len(rows) <= _MANY:
+        return table
+    return f"<details><summary>{len(rows)} holders and places</summary>{table}</details>"
 
 
 def _changes(shown: Mapping[str, Any]) -> Iterator[str]:

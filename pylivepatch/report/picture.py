@@ -3,17 +3,20 @@
 A lane is what was seen of one thread, greenlet or task, by kind and name; those of one name share one. Each look says
 of it one of
 
-* ``old``: named among the holders, or its innermost function is one of the patch's and has not been switched yet
-* ``new``: its innermost function is one of the patch's, and has been switched
+* ``old``: named among the holders, or it is in one of the patch's functions, which has not been switched yet
+* ``new``: it is in one of the patch's functions, which has been switched
 * ``unclear``: the switch fell into the look, or old calls were allowed to go on after it
-* ``outside``: its innermost function is none of the patch's
+* ``gate``: it waits at the gate, and so has entered none of them, also where its frame is named among the holders
+* ``outside``: it is in none of the patch's functions
 
-and holds until the next look, but ``old`` no longer than until the switch: what was not seen is not drawn.
+and holds until the next look, at most for some intervals, and ``old`` no longer than until the switch: what was not
+seen is not drawn.
 """
 
 from __future__ import annotations
 
 import datetime
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +24,9 @@ from itertools import pairwise
 from typing import Any
 
 STAGES = ("prepare", "enable", "drain", "release", "gate", "move", "move back", "stop", "commit", "reverse")
-_STATES = ("outside", "new", "unclear", "old")  # the strongest last, where several share a lane
+_GATE = "pylivepatch.transition.gate:"
+_STATES = ("outside", "gate", "new", "unclear", "old")  # the strongest last, where several share a lane
+_LASTS = 5  # intervals between two looks that one look is drawn for, at most
 _REVERSED = 1 << 60  # no count: the engine's sign that a transition is reversed
 
 Event = Mapping[str, Any]
@@ -148,9 +153,13 @@ def _sampling(log: _Log) -> dict[str, Any]:
 
 
 def _lanes(log: _Log) -> list[dict[str, Any]]:
-    """Those who held it first, then those who were seen in new functions, then the others; each by kind and name."""
+    """Those who held it first, then those who were seen in new functions, then the others; each by kind and name, with
+    Task-2 before Task-10.
+    """
     samples = list(log.of("sample"))
-    ends = [*(sample["time"] for sample in samples[1:]), *(sample["until"] for sample in samples[-1:])]
+    lasts = _LASTS * float(log.events[0].get("interval") or 0)
+    ends = [min(after["time"], sample["until"] + lasts) for sample, after in pairwise(samples)]
+    ends += [sample["until"] for sample in samples[-1:]]
     spans: dict[Lane, list[tuple[float, float, str, str]]] = {}
     for sample, end in zip(samples, ends, strict=True):
         for lane, (state, place, until) in _look(log, sample, end).items():
@@ -160,7 +169,12 @@ def _lanes(log: _Log) -> list[dict[str, Any]]:
             else:
                 so_far.append((sample["time"], until, state, place))
     lanes = [{"kind": kind, "name": name, "spans": of} for (kind, name), of in spans.items()]
-    return sorted(lanes, key=lambda lane: (_rank(lane), lane["kind"], lane["name"]))
+    return sorted(lanes, key=lambda lane: (_rank(lane), lane["kind"], _natural(lane["name"])))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key by which numbers in names are in order."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _rank(lane: Mapping[str, Any]) -> int:
@@ -178,14 +192,16 @@ def _look(log: _Log, sample: Event, end: float) -> dict[Lane, tuple[str, str, fl
     names = {(task["kind"], task["name"]) for task in sample["tasks"]}
     for task in sample["tasks"]:
         lane = (task["kind"], task["name"])
-        state, until = _standing(log, task["function"], sample, end)
+        state, until, through = _standing(log, task, sample, end)
         if state == "old" and lane in moved:  # mode per-task: each switches by itself
             state, until = "new", end
-        _see(found, lane, state, f"{task['function']}:{task['line']}", until)
+        _see(found, lane, state, f"{task['function']}:{task['line']}{through}", until)
     for holder in _named(sample):
         lane = (holder["kind"], holder["name"])
         if ("task", holder["name"]) in names:  # a generator that a task is in is named by the task
             lane = ("task", holder["name"])
+        if lane in found and found[lane][0] == "gate":  # its frame is there, but nobody inside is ever kept waiting
+            continue
         concerned = [one for one in log.tries if holder["function"] in one.functions] or log.tries
         switches = (t for one in concerned if (t := one.switched) is not None and t >= sample["time"])
         _see(found, lane, "old", f"{holder['function']}:{holder['line']}", min([end, *switches]))
@@ -197,11 +213,20 @@ def _see(found: dict[Lane, tuple[str, str, float]], lane: Lane, state: str, plac
         found[lane] = state, place, until
 
 
-def _standing(log: _Log, function: str, sample: Event, end: float) -> tuple[str, float]:
-    """The state of one who stands in ``function``, and until when at most it is that."""
-    concerned = [one for one in log.tries if function in one.functions]
-    if not concerned:
-        return "outside", end
+def _standing(log: _Log, task: Event, sample: Event, end: float) -> tuple[str, float, str]:
+    """The state of one who is there, until when at most it is that, and by which of the patch's functions it is."""
+    inside = [task["function"], *task.get("callers", ())]
+    if any(function.startswith(_GATE) for function in inside):
+        return "gate", end, ""
+    for function in inside:
+        if concerned := [one for one in log.tries if function in one.functions]:
+            through = "" if function == task["function"] else f", called from {function}"
+            return *_version(concerned, sample, end), through
+    return "outside", end, ""
+
+
+def _version(concerned: Sequence[_Try], sample: Event, end: float) -> tuple[str, float]:
+    """Which version one executes who is in a function that these switch, and until when at most."""
     for one in concerned:
         if one.switched is None or one.switched > sample["until"]:
             continue

@@ -36,7 +36,7 @@ def sample(seconds: float, *tasks: Event, until: float | None = None, **transiti
 def begun(**more: Any) -> Event:
     diffs = [{"module": "shop", "path": "shop.py", "diff": DIFF}]
     process = {"pid": 42, "python": "3.13.1", "argv": ["python", "shop.py"]}
-    return at(0.0, "begun", action="load", patch="fix", interval=0.02, diffs=diffs, **process) | more
+    return at(0.0, "begun", action="load", patch="fix", interval=1.0, diffs=diffs, **process) | more
 
 
 def transition() -> list[Event]:

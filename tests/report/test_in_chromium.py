@@ -35,7 +35,7 @@ answer.textContent = JSON.stringify({failures, requests: performance.getEntriesB
 document.body.append(answer);
 </script></body>"""
 PIXEL = """
-const names = ["old", "new", "unclear", "outside", "back", "commit"];
+const names = ["old", "new", "unclear", "gate", "outside", "back", "commit"];
 const c = canvas.getContext("2d");
 const hex = (px, py) => "#" + [...c.getImageData(px * devicePixelRatio, py * devicePixelRatio, 1, 1).data.slice(0, 3)]
   .map(n => n.toString(16).padStart(2, "0")).join("");

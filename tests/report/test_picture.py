@@ -50,6 +50,30 @@ def test_a_look_into_which_the_switch_fell_does_not_tell_old_from_new() -> None:
     assert (5.9, 7.0, "unclear") in spans(picture(read_back(events)), "worker")
 
 
+def test_who_has_called_on_from_a_function_of_the_patch_is_in_it() -> None:
+    events = transition()
+    deep = {**stands("worker", "time:sleep"), "callers": ["shop:helper", "shop:price", "__main__:run"]}
+    events[11] = sample(7.0, deep)
+    events[1] = sample(0.0, deep)
+    (lane,) = [lane for lane in picture(read_back(events))["lanes"] if lane["name"] == "worker"]
+    place = "time:sleep:7, called from shop:price"
+    assert [7.0, 9.0, "new", place] in lane["spans"]
+    assert [0.0, 3.0, "old", place] in lane["spans"]
+
+
+def test_who_waits_at_the_gate_is_inside_no_function_of_the_patch() -> None:
+    events = transition()
+    waits = {**stands("worker", "threading:wait"), "callers": ["pylivepatch.transition.gate:Gate.attend", "shop:price"]}
+    events[8] = sample(5.5, waits, stage="gate", counter=1, holders=[holder("worker", "shop:price")])
+    assert (5.5, 7.0, "gate") in spans(picture(read_back(events)), "worker")
+
+
+def test_a_look_is_not_drawn_for_long_where_no_other_follows() -> None:
+    one = stands("one", "f:g")
+    shown = picture(read_back([begun(interval=0.02), sample(1.0, one, until=1.01), sample(3.0, one, until=3.01)]))
+    assert spans(shown, "one") == [(1.0, 1.11, "outside"), (3.0, 3.01, "outside")]
+
+
 def test_after_a_forced_switch_old_and_new_are_not_told_apart() -> None:
     events = transition()
     events.insert(9, at(5.8, "forced", holders=[holder("worker", "shop:price")]))
@@ -143,3 +167,17 @@ def test_times_are_counted_from_the_beginning_of_the_log() -> None:
     shown = picture(read_back([begun(), sample(1.25, stands("one", "f:g"), until=1.5)]))
     assert START > shown["length"] == 1.5
     assert spans(shown, "one") == [(1.25, 1.5, "outside")]
+
+
+def test_lanes_are_in_the_order_of_their_numbers() -> None:
+    names = [f"Task-{number}" for number in (10, 9, 100, 1)]
+    shown = picture(read_back([begun(), sample(1.0, *(stands(name, "f:g", "task") for name in names))]))
+    assert [lane["name"] for lane in shown["lanes"]] == ["Task-1", "Task-9", "Task-10", "Task-100"]
+
+
+def test_holders_of_a_timeout_are_in_the_table_and_not_in_the_message() -> None:
+    events = [event for event in transition() if event["event"] not in ("commit", "ended")]
+    message = "the load of 'fix' did not finish in time and was reversed; held by\n    thread worker in shop:price"
+    page = html(picture(read_back([*events, at(6.1, "ended", error={"code": "PLP120", "message": message})])))
+    assert "was reversed</p>" in page
+    assert "<td>thread worker</td><td>shop:price (shop.py:7)</td><td>2.000 s to 3.000 s</td>" in page
