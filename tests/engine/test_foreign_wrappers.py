@@ -109,7 +109,9 @@ def test_a_stranger_in_the_functions_place_is_refused_and_named(sources: Any, st
 def test_a_tool_that_changed_the_code_in_place_is_refused(sources: Any) -> None:
     module = sources.load(OLD)
     patch = sources.patch(module, NEW)
-    module.price.__code__ = module.price.__code__.replace(co_consts=(None, "traced "))
+    code = module.price.__code__
+    traced = tuple("traced " if const == "old " else const for const in code.co_consts)
+    module.price.__code__ = code.replace(co_consts=traced)
     with pytest.raises(CodeMismatch):
         pylivepatch.load(patch)
     assert module.price(1) == "traced 1"

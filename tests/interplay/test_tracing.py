@@ -183,8 +183,12 @@ def test_coverage_by_a_trace_function_finds_the_same_lines(hold: Any) -> None:
     same_by_version(in_each_stage(hold, observe))
 
 
-def test_coverage_itself_finds_the_same_lines(hold: Any) -> None:
+@pytest.mark.parametrize("core", ["ctrace", "pytrace"])
+def test_coverage_itself_finds_the_same_lines(hold: Any, core: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its tracers. Its third way, by sys.monitoring, keeps the code of all that it has seen for good, which holds a
+    transition as any other reference does that nothing explains."""
     coverage = pytest.importorskip("coverage")
+    monkeypatch.setenv("COVERAGE_CORE", core)
 
     def observe() -> Any:
         measured = coverage.Coverage(data_file=None, include=[FILE])
