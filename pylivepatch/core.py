@@ -132,7 +132,7 @@ def load(
     name, description = (code or patch).name, (code or patch).description  # type: ignore[union-attr]
 
     def work(undertaking: Undertaking) -> Applied:
-        undertaking.ending.append(tracing.set_aside(_modules_of(code, replacements, stack if replace else ())))
+        tracing.set_aside(_modules_of(code, replacements, stack if replace else ()), undertaking.ending)
         there = next((applied for applied in patches() if applied.name == name), None)
         if there is not None:
             return _go_on(undertaking, there, made_from, way)
@@ -341,7 +341,7 @@ def _unload(name: str, is_it: Callable[[Applied], bool], way: Way) -> dict[str, 
                 where=name,
                 advice="`pylivepatch list` (or pylivepatch.patches()) shows those that are",
             )
-        undertaking.ending.append(tracing.set_aside(_modules_of_parts(applied._parts)))
+        tracing.set_aside(_modules_of_parts(applied._parts), undertaking.ending)
         _check_removable(applied)
         if applied._companions:
             taint_by_callbacks(applied, _runner.before_unload(name))

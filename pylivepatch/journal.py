@@ -92,7 +92,11 @@ def perform(what: str, work: Callable[[Undertaking], T], *, queue: str = PATCHES
         let_go(error)
         raise
     finally:
-        insist(lambda: _end(mine))
+        try:
+            insist(lambda: _end(mine))
+        except BaseException as error:
+            let_go(error)
+            raise
 
 
 def under_way() -> Undertaking | None:

@@ -11,15 +11,17 @@ transition that was reversed do.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from types import CodeType, FunctionType
 from typing import Any, Protocol
 
 from pylivepatch.activeness.references import Version, version_of
-from pylivepatch.commit import once, set_codes
+from pylivepatch.commit import at_once, set_codes
 from pylivepatch.errors import UnswappableShape
 from pylivepatch.ftrace.trampoline import Template, instantiate, traced
 from pylivepatch.ftrace.verify import find_problem_of_traced
@@ -51,7 +53,7 @@ class _Traced:
     body: Version | None = None
     template: Template | None = None
     code: Version | None = None
-    aside: int = 0  # for how many transitions
+    aside: set[object] = field(default_factory=set)  # one for each undertaking that has set it aside
 
 
 _traced: dict[int, _Traced] = {}  # by the id of the function
@@ -70,6 +72,7 @@ def attach(listener: Listener, functions: Iterable[FunctionType]) -> dict[str, s
             entry = _entry_of(function)
             try:
                 _prepare(entry, function)
+                _ask_audit_hooks(function)
             except UnswappableShape as error:
                 refused[f"{function.__module__}.{function.__qualname__}"] = error.message
                 _forget_if_unused(function, entry)
@@ -81,45 +84,55 @@ def attach(listener: Listener, functions: Iterable[FunctionType]) -> dict[str, s
 
 
 def detach(listener: Listener) -> None:
-    """Tell ``listener`` no more. Functions that nobody traces any more get their own code back."""
+    """Tell ``listener`` no more. Functions that nobody traces any more get their own code back. May be repeated."""
     with _lock:
-        entries = [entry for entry in _traced.values() if entry.listeners.pop(listener, None) is not None]
-        _take_out([entry for entry in entries if not entry.listeners])
+        every = list(_traced.values())
+        entries = [entry for entry in every if entry.listeners.pop(listener, None) is not None and entry.listeners]
+        _take_out([entry for entry in every if not entry.listeners])
+        for entry in every:
+            function = entry.function()
+            if function is not None:
+                _forget_if_unused(function, entry)
+    _install(entries)
+
+
+def set_aside(modules: Collection[str], ending: list[Callable[[], None]]) -> None:
+    """Trace no function of these modules for a while: they are to be patched.
+
+    What traces them again is added to ``ending``, before anything is done: an interrupt may strike at any line. It may
+    be repeated.
+    """
+    mine = object()
+    entries: list[_Traced] = []
+    ending.append(lambda: _resume(mine, entries))
+    with _lock:
+        entries += [e for e in _traced.values() if (f := e.function()) is not None and _module_of(f) in modules]
+        for entry in entries:
+            entry.aside.add(mine)
+        _take_out(entries)
+        _tell(entries, "set_aside")
+
+
+def _resume(whose: object, entries: list[_Traced]) -> None:
+    with _lock:
+        for entry in entries:
+            entry.aside.discard(whose)
+        back = [entry for entry in entries if entry.listeners and not entry.aside]
+        for entry in back:
+            function = entry.function()
+            if function is None:
+                continue
+            try:
+                _prepare(entry, function)
+            except UnswappableShape:  # the new code has no such form: it is not traced any more
+                entry.listeners.clear()
         for entry in entries:
             function = entry.function()
             if function is not None:
                 _forget_if_unused(function, entry)
-    _install([entry for entry in entries if entry.listeners])
-
-
-def set_aside(modules: Collection[str]) -> Callable[[], None]:
-    """Trace no function of these modules until the returned callable is called: they are to be patched."""
-    with _lock:
-        entries = [e for e in _traced.values() if (f := e.function()) is not None and _module_of(f) in modules]
-        for entry in entries:
-            entry.aside += 1
-        _take_out(entries)
-        _tell(entries, "set_aside")
-
-    def resume() -> None:
-        with _lock:
-            for entry in entries:
-                entry.aside -= 1
-            back = [entry for entry in entries if entry.listeners and not entry.aside]
-            for entry in back:
-                function = entry.function()
-                if function is None:
-                    continue
-                try:
-                    _prepare(entry, function)
-                except UnswappableShape:  # the new code has no such form: it is not traced any more
-                    entry.listeners.clear()
-                    _forget_if_unused(function, entry)
         _install(back)
         _tell(back, "resumed")
         entries.clear()  # a second call does nothing
-
-    return resume
 
 
 def own_code(function: FunctionType) -> CodeType:
@@ -152,6 +165,7 @@ def _prepare(entry: _Traced, function: FunctionType) -> None:
     code = function.__code__
     if entry.code is not None and code is entry.code.code:
         return
+    entry.code = None  # somebody else has given it another one
     if entry.body is None or entry.body.code is not code:
         template = traced(code)
         problem = find_problem_of_traced(code, template)
@@ -160,25 +174,29 @@ def _prepare(entry: _Traced, function: FunctionType) -> None:
         entry.body, entry.template = version_of(code), template
 
 
+def _ask_audit_hooks(function: FunctionType) -> None:
+    """One that forbids the assignment must do so now, not in the midst of those of other functions."""
+    try:
+        sys.audit("object.__setattr__", function, "__code__", function.__code__)
+    except Exception as error:
+        raise UnswappableShape(f"an audit hook does not allow it: {type(error).__name__}: {error}") from error
+
+
 def _install(entries: Iterable[_Traced]) -> None:
     """In one C call; but not where somebody has changed the function's code meanwhile, or for the time of a patch."""
     with _lock:
         pairs: list[tuple[FunctionType, CodeType]] = []
-        before: list[_Traced] = []
+        chosen: list[_Traced] = []
         for entry in entries:
             function = entry.function()
             if function is None or entry.body is None or entry.template is None or entry.aside or not entry.listeners:
                 continue
-            if function.__code__ is not (entry.code or entry.body).code:
+            if own_code(function) is not entry.body.code:
                 continue
-            code = instantiate(entry.template, entry.body.code, _slots(entry))
-            pairs.append((function, code))
-            if entry.code is not None:
-                before.append(_Traced(entry.function, body=entry.body, code=entry.code))
-            entry.code = version_of(code)
-        once(set_codes(pairs), times=[])()
-        pairs.clear()
-        _let_linger(before)
+            pairs.append((function, instantiate(entry.template, entry.body.code, _slots(entry))))
+            chosen.append(entry)
+        _let_linger(chosen)
+        _switch(chosen, [version_of(code) for _, code in pairs], pairs)
 
 
 def _take_out(entries: Iterable[_Traced]) -> None:
@@ -190,11 +208,19 @@ def _take_out(entries: Iterable[_Traced]) -> None:
         assert entry.body is not None
         if function is not None and function.__code__ is entry.code.code:
             pairs.append((function, entry.body.code))
-    once(set_codes(pairs), times=[])()
-    pairs.clear()
     _let_linger(chosen)
-    for entry in chosen:
-        entry.code = None
+    _switch(chosen, [None] * len(chosen), pairs)
+
+
+def _switch(
+    entries: list[_Traced], codes: Sequence[Version | None], pairs: list[tuple[FunctionType, CodeType]]
+) -> None:
+    """Give functions their code, and note it, in one C call: an interrupt finds neither without the other.
+
+    What the functions ran until now lingers already.
+    """
+    at_once(map(setattr, entries, repeat("code"), codes), set_codes(pairs))
+    pairs.clear()
 
 
 def _let_linger(entries: Iterable[_Traced]) -> None:

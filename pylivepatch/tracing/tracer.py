@@ -29,6 +29,7 @@ from pylivepatch.errors import NothingToTrace
 from pylivepatch.tracing import attach, text
 from pylivepatch.tracing.functions import find, name_of
 from pylivepatch.tracing.records import ASIDE, KINDS, RESUMED, Record, Traced, Who
+from pylivepatch.transition.base import insist
 from pylivepatch.transition.inside import current_task
 
 _SUSPENDS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
@@ -67,7 +68,7 @@ class Tracer:
 
     def stop(self) -> None:
         """Trace no more. The functions have their own code again; what was recorded can still be read."""
-        attach.detach(self)
+        insist(lambda: attach.detach(self))
         self._switch.clear()
         self.names |= _thread_names()
 
@@ -152,7 +153,11 @@ def start(patterns: Iterable[str], notrace: Iterable[str] = (), size: int = 1 <<
             advice="patterns match module.qualname, such as 'myservice.orders.*'; the module must be imported already",
         )
     tracer = Tracer(size)
-    tracer.start(functions)
+    try:
+        tracer.start(functions)
+    except BaseException:
+        tracer.stop()
+        raise
     return tracer
 
 

@@ -19,6 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from operator import call
 from types import CodeType, FunctionType, ModuleType
@@ -286,7 +287,7 @@ class Transition:
             yield swap.old
         for guard in self.guards:
             yield guard.version
-        for body, trampoline in _lingering:
+        for body, trampoline in tuple(_lingering):
             if id(body) in bodies:
                 yield trampoline
 
@@ -309,7 +310,7 @@ class Transition:
     def _trampoline_code(self) -> list[CodeType]:
         codes = [code for swap in self._all_swaps() for _, code in swap.trampolines]
         codes += [code for _, r in self._born_trampolines if (code := r()) is not None]
-        return codes + [trampoline.code for _, trampoline in _lingering]
+        return codes + [trampoline.code for _, trampoline in tuple(_lingering)]
 
     def _trampoline_versions(self) -> list[Version]:
         versions = [version_of(code) for swap in self._all_swaps() for _, code in swap.trampolines]
@@ -631,8 +632,15 @@ def linger(pairs: Iterable[tuple[Version, Version]]) -> None:
 
 
 def _prune_lingering() -> None:
-    """Forget trampolines that nobody executes any more."""
-    _lingering[:] = [item for item, n in zip(_lingering, counts(t for _, t in _lingering), strict=True) if n > 0]
+    """Forget trampolines that nobody executes any more.
+
+    One by one: another thread may add some meanwhile, an arrival's or one that ends a tracing.
+    """
+    known = tuple(_lingering)
+    for item, n in zip(known, counts(trampoline for _, trampoline in known), strict=True):
+        if n <= 0:
+            with suppress(ValueError):  # the other was faster
+                _lingering.remove(item)
 
 
 def _give_way() -> None:

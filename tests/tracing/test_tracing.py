@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -12,10 +13,12 @@ import pytest
 
 import pylivepatch
 from pylivepatch import Patch
+from pylivepatch.activeness.references import version_of
 from pylivepatch.errors import NothingToTrace
-from pylivepatch.tracing import find
+from pylivepatch.tracing import attach, find
 from pylivepatch.tracing.attach import own_code
 from pylivepatch.tracing.records import ASIDE, ENTRY, RAISE, RESUMED, RETURN
+from pylivepatch.transition import base
 
 
 def short(tracer: pylivepatch.Tracer) -> list[tuple[int, str]]:
@@ -214,3 +217,124 @@ def test_the_rules_hold_where_functions_are_traced_and_patched_at_once(
     assert calls[0] > cycles
     assert seen > 0
     assert {f: f.__code__ for f in originals} == originals
+
+
+def interrupted(step: int, action: Any) -> bool:
+    """Do ``action`` with a Ctrl-C at the given line that is executed in attach.py. Whether it came so far."""
+    seen = [0]
+
+    def watch(frame: Any, event: str, _argument: Any) -> Any:
+        if frame.f_code.co_filename == attach.__file__ and event == "line":
+            seen[0] += 1
+            if seen[0] == step:
+                raise KeyboardInterrupt
+        return watch if frame.f_globals.get("__name__", "").startswith("pylivepatch") else None
+
+    before = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        action()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return seen[0] >= step
+
+
+@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_interrupt_at_any_line_leaves_the_patch_whole_and_the_function_traced(traced: Any, stride: int) -> None:
+    def new() -> str:
+        return "new"
+
+    original, patch = traced.leaf.__code__, Patch("fix").replace(traced.leaf, new)
+    step = 1
+    with pylivepatch.trace(f"{traced.__name__}.leaf", f"{traced.__name__}.Thing.method") as tracer:
+        while interrupted(step, lambda: pylivepatch.load(patch, timeout=5)):
+            tracer.read()
+            assert traced.leaf() == ("new" if pylivepatch.patches() else None), step
+            traced.Thing().method()
+            assert len(tracer.read()) == 6, step
+            for applied in pylivepatch.patches():
+                applied.unload(timeout=5)
+            step += stride
+        pylivepatch.unload("fix")
+    assert step > 100
+    assert traced.leaf.__code__ is original
+    assert not attach._traced
+
+
+@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_interrupt_at_any_line_leaves_no_trace_behind(traced: Any, stride: int) -> None:
+    def trace() -> None:
+        with pylivepatch.trace(f"{traced.__name__}.leaf", f"{traced.__name__}.Thing.method"):
+            traced.leaf()
+
+    original, step = traced.leaf.__code__, 1
+    while interrupted(step, trace):
+        assert traced.leaf.__code__ is original, step
+        assert not attach._traced, step
+        step += stride
+    assert step > 100
+
+
+def test_where_an_audit_hook_forbids_it_nothing_is_traced_and_garbage_is_collected() -> None:
+    script = """if True:
+    import gc, sys, types, pylivepatch
+    module = sys.modules["watched"] = types.ModuleType("watched")
+    exec("def f(): return 1", vars(module))
+    def forbid(event, args):
+        if event == "object.__setattr__" and args[1] == "__code__":
+            raise RuntimeError("no")
+    sys.addaudithook(forbid)
+    with pylivepatch.trace("watched.*") as tracer:
+        assert module.f() == 1
+    assert not tracer.read()
+    assert "no" in tracer.refused["watched.f"], tracer.refused
+    assert gc.isenabled()
+    """
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_what_lingers_is_not_lost_where_another_thread_adds_some_meanwhile(monkeypatch: Any) -> None:
+    """A tracing ends beside a load that is under way: both look through what lingers."""
+
+    def suspended() -> Any:
+        yield
+
+    generator = suspended()
+    next(generator)
+    version, count, before = version_of(suspended.__code__), base.counts, list(base._lingering)
+
+    def interfered(versions: Any) -> list[int]:
+        found = count(versions)
+        base._lingering.append((version, version))
+        return found
+
+    monkeypatch.setattr(base, "counts", interfered)
+    base._prune_lingering()
+    assert (version, version) in base._lingering
+    base._lingering[:] = before
+
+
+def test_a_tracing_that_ends_while_a_load_resumes_another_one_does_not_fail_the_load(traced: Any) -> None:
+    patch = Patch("fix").replace(traced.leaf, lambda: "new")
+    with pylivepatch.trace(f"{traced.__name__}.leaf") as first:
+        second = pylivepatch.tracing.start([f"{traced.__name__}.leaf"])
+        ending = threading.Thread(target=second.stop)
+
+        class Told(dict[Any, Any]):
+            """Listeners, of which the first to be looked at gives the other thread the time that it needs."""
+
+            def __iter__(self) -> Any:
+                for one in super().__iter__():
+                    yield one
+                    if not ending.ident and sys._getframe(1).f_code.co_name == "_tell" and not entry.aside:
+                        ending.start()
+                        ending.join(0.2)
+
+        (entry,) = attach._traced.values()
+        entry.listeners = Told(entry.listeners)
+        pylivepatch.load(patch).unload()
+        ending.join()
+        assert traced.leaf() is None
+        assert [kind for kind, _ in short(first)][-2:] == [ENTRY, RETURN]
