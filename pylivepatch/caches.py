@@ -17,6 +17,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -147,18 +148,15 @@ def _found(target: str) -> Callable[[frozenset[str]], Any]:
 def _entry_points() -> list[tuple[str, str]]:
     """Name and target of each entry point of the group. Read here: ``importlib.metadata`` is a large import."""
     found: dict[str, str] = {}
-    for folder in dict.fromkeys(sys.path):
-        try:
-            names = [name for name in os.listdir(folder or ".") if name.endswith((".dist-info", ".egg-info"))]
-        except OSError:
-            continue
-        files = [Path(folder, name, "entry_points.txt") for name in names]
-        for file in files:
+    for folder in filter(os.path.isdir, dict.fromkeys(path or "." for path in sys.path)):
+        names: list[str] = []
+        with suppress(OSError):
+            names += [name for name in os.listdir(folder) if name.endswith((".dist-info", ".egg-info"))]
+        for file in filter(Path.is_file, [Path(folder, name, "entry_points.txt") for name in names]):
             give_way()
-            try:
+            text = ""
+            with suppress(OSError, UnicodeError):
                 text = file.read_text("utf-8")
-            except (OSError, UnicodeError):
-                continue
             if f"[{GROUP}]" in text:
                 for name, target in _section(text):
                     found.setdefault(name, target)
