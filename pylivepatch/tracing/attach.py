@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from pylivepatch.activeness.references import Version, version_of
 from pylivepatch.commit import at_once, set_codes
-from pylivepatch.errors import UnswappableShape
+from pylivepatch.errors import TargetBusy, UnswappableShape
 from pylivepatch.ftrace.trampoline import Template, instantiate, traced
 from pylivepatch.ftrace.verify import find_problem_of_traced
 from pylivepatch.transition.base import linger
@@ -58,6 +58,24 @@ class _Traced:
 
 _traced: dict[int, _Traced] = {}  # by the id of the function
 _lock = threading.RLock()
+_PATIENCE = 5.0  # seconds
+
+
+class _Alone:
+    """The lock, for a bounded time: should an interrupt leave it taken, nobody waits for it for ever."""
+
+    def __enter__(self) -> None:
+        if not _lock.acquire(timeout=_PATIENCE):
+            raise TargetBusy(
+                "another thread is at work on what is traced, or was interrupted in it",
+                advice="try again; if it stays so, tracing cannot be begun or ended any more in this process",
+            )
+
+    def __exit__(self, *_: object) -> None:
+        _lock.release()
+
+
+_alone = _Alone()
 
 
 def attach(listener: Listener, functions: Iterable[FunctionType]) -> dict[str, str]:
@@ -68,7 +86,7 @@ def attach(listener: Listener, functions: Iterable[FunctionType]) -> dict[str, s
     refused: dict[str, str] = {}
     wanted: list[_Traced] = []
     for function in functions:
-        with _lock:
+        with _alone:
             entry = _entry_of(function)
             try:
                 _prepare(entry, function)
@@ -85,7 +103,7 @@ def attach(listener: Listener, functions: Iterable[FunctionType]) -> dict[str, s
 
 def detach(listener: Listener) -> None:
     """Tell ``listener`` no more. Functions that nobody traces any more get their own code back. May be repeated."""
-    with _lock:
+    with _alone:
         every = list(_traced.values())
         entries = [entry for entry in every if entry.listeners.pop(listener, None) is not None and entry.listeners]
         _take_out([entry for entry in every if not entry.listeners])
@@ -102,10 +120,12 @@ def set_aside(modules: Collection[str], ending: list[Callable[[], None]]) -> Non
     What traces them again is added to ``ending``, before anything is done: an interrupt may strike at any line. It may
     be repeated.
     """
+    if not _traced:
+        return  # the usual case
     mine = object()
     entries: list[_Traced] = []
     ending.append(lambda: _resume(mine, entries))
-    with _lock:
+    with _alone:
         entries += [e for e in _traced.values() if (f := e.function()) is not None and _module_of(f) in modules]
         for entry in entries:
             entry.aside.add(mine)
@@ -114,7 +134,7 @@ def set_aside(modules: Collection[str], ending: list[Callable[[], None]]) -> Non
 
 
 def _resume(whose: object, entries: list[_Traced]) -> None:
-    with _lock:
+    with _alone:
         for entry in entries:
             entry.aside.discard(whose)
         back = [entry for entry in entries if entry.listeners and not entry.aside]
@@ -184,7 +204,7 @@ def _ask_audit_hooks(function: FunctionType) -> None:
 
 def _install(entries: Iterable[_Traced]) -> None:
     """In one C call; but not where somebody has changed the function's code meanwhile, or for the time of a patch."""
-    with _lock:
+    with _alone:
         pairs: list[tuple[FunctionType, CodeType]] = []
         chosen: list[_Traced] = []
         for entry in entries:

@@ -1,11 +1,12 @@
 """Standard libraries against themselves, formatted, and the next one: no crash, and a code for every difference.
 
-A few modules in each run, the whole library of the running Python as slow tests. ``python -m tests.robustness`` takes
-every library that is here.
+A few modules in each run, the whole library of the running Python by ``ROBUSTNESS=1``. ``python -m tests.robustness``
+takes every library that is here.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from tests.robustness.libraries import VERSIONS, libraries, units
 from tests.robustness.sweep import Outcome, examine_unit, sweep
 
 HERE = "{}.{}".format(*sys.version_info)
+whole = pytest.mark.skipif(
+    "ROBUSTNESS" not in os.environ, reason="minutes: asked for by ROBUSTNESS=1, or python -m tests.robustness"
+)
 SAMPLE = ("textwrap.py", "contextlib.py", "dataclasses.py", "json", "enum.py", "shlex.py", "graphlib.py", "wsgiref")
 
 
@@ -59,6 +63,7 @@ def test_a_few_modules_against_those_of_the_next_python() -> None:
 
 
 @pytest.mark.slow
+@whole
 @pytest.mark.parametrize("how", ["same", "formatted"])
 def test_the_library_does_not_differ_from_its_copies(how: str) -> None:
     outcomes = list(sweep(library(HERE), library(HERE), how, tests=False))
@@ -67,6 +72,7 @@ def test_the_library_does_not_differ_from_its_copies(how: str) -> None:
 
 
 @pytest.mark.slow
+@whole
 def test_the_library_against_that_of_the_next_python() -> None:
     outcomes = list(sweep(library(HERE), library(next_version()), "next", tests=False))
     assert wrong(outcomes, may_differ=True) == []
