@@ -31,7 +31,7 @@ _LOOKS_UP |= {"__dict__", "__class__", "__subclasses__", "__getattribute__", "__
 _BY_NAME = {"getattr", "setattr", "delattr", "hasattr", "attrgetter", "methodcaller"}
 _KEEP_NOTHING = {"asyncio", "threading", "multiprocessing", "concurrent", "subprocess", "queue", "socket", "os", "io"}
 _KEEP_NOTHING |= {"time", "datetime", "math", "random", "json", "re", "struct", "string", "hashlib", "copy", "pathlib"}
-_KEEP_NOTHING |= {"itertools", "operator", "functools", "collections", "contextlib", "dataclasses", "typing", "heapq"}
+_KEEP_NOTHING |= {"itertools", "functools", "collections", "contextlib", "dataclasses", "typing"}
 """Modules that call what they are handed in that very call, on a thread or task of its own, or not at all."""
 _LOGS = {"debug", "info", "warning", "error", "exception", "critical", "log"}  # methods that keep nothing either
 _COMPUTED = "?("  # what calls hand to a function that has no name
@@ -316,6 +316,11 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node.func, ast.Call) and getattr(node.func.func, "id", "") == "type":
             self._mention(ANYTHING)  # type(x)(…) makes an object of a class that is not named
         given = self._mentions(*node.args, *node.keywords)
+        for argument in node.args:  # what is called may put any other into it, as heapq.heappush does
+            if isinstance(argument, ast.Name) and argument.id not in _SELF:
+                self._lead(self._node(argument.id), given)
+            elif isinstance(argument, ast.Attribute):
+                self._lead(argument.attr, given)
         for keyword in node.keywords:
             if keyword.arg:
                 self._lead(keyword.arg, self._mentions(keyword.value))

@@ -48,6 +48,8 @@ REACH = {
     "a table": "def f(n): return TABLE[n]()\ndef g(): return 1\nTABLE = {'a': g}",
     "a list that was appended to": "HANDLERS = []\ndef f():\n    for h in HANDLERS: h()\ndef g(): return 1\n"
     "HANDLERS.append(g)",
+    "what a call puts into another argument": "import heapq\nQUEUE = []\ndef f(): return heapq.heappop(QUEUE)[1]()\n"
+    "def g(): return 1\ndef main(): heapq.heappush(QUEUE, (1, g))",
     "a registering decorator": "HANDLERS = []\ndef f():\n    for h in HANDLERS: h()\n"
     "@HANDLERS.append\ndef g(): return 1",
     "an argument": "def f(fn): return fn()\ndef g(): return 1\ndef main(): f(g)",
