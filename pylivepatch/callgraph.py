@@ -1,4 +1,4 @@
-"""Who may reach whom, by the names that source code mentions: coarse on purpose, and never too little.
+"""Who may reach whom, by the names that source code mentions: coarse on purpose, rather too much than too little.
 
 A graph of names. An edge from one to another says that whoever has the first may come to call, read or write the
 second. Nothing is resolved by type: ``x.save()`` leads to everything that is called ``save``, in any class of any of
