@@ -26,6 +26,12 @@ _SLOTS = ids_of(types.MemberDescriptorType, types.GetSetDescriptorType)
 _BUILT_IN = ids_of(types.WrapperDescriptorType, types.MethodWrapperType, types.MethodDescriptorType)
 _BUILT_IN |= ids_of(types.ClassMethodDescriptorType, BuiltinFunctionType)
 LRU = type(functools.lru_cache(lambda: None))
+def _documentation(cls: type, space: Any) -> Any:
+    """A class's own docstring; since 3.15 dataclasses write theirs when it is first read."""
+    own = space.get("__doc__")
+    return type.__getattribute__(cls, "__doc__") if type(own).__name__ == "_AutoDocstring" else own
+
+
 _CLASS_ASPECTS = frozenset({"__doc__", "__module__", "__qualname__", "__slots__", "__annotations__"})
 _OF_NO_MATTER = frozenset({"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__", "_abc_impl"})
 _OF_NO_MATTER |= {"__slotnames__"}  # what copyreg notes on a class of which an instance is pickled or copied
@@ -69,7 +75,7 @@ class Things:
             "name": self._class_name(cls),
             "metaclass": self._class_name(type(cls)),
             "bases": ", ".join(map(self._class_name, bases_of(cls))),
-            "documentation": self._short(space.get("__doc__")),
+            "documentation": self._short(_documentation(cls, space)),
         }
         if "__slots__" in space:
             found["slots"] = self._short(space["__slots__"])
