@@ -174,10 +174,10 @@ def exceptions_uncounted() -> None:
     exit_hook = trampoline._Builder._exception_exit
     compiled.check = lambda *_: None  # type: ignore[attr-defined]
 
-    def uncounted(self: Any) -> Any:
+    def uncounted(self: Any, raised: str) -> Any:
         inline, hooks.inline = hooks.inline, lambda *_: []
         try:
-            return exit_hook(self)
+            return exit_hook(self, raised)
         finally:
             hooks.inline = inline
 
