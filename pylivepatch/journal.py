@@ -67,14 +67,20 @@ class Undertaking:
             self.ending.pop()
 
     def is_executing(self) -> bool:
-        """Whether its frame still is, be it on a thread's stack or on a greenlet's that is switched out."""
-        executing = False
-        try:
-            if self.frame is not None:
-                self.frame.clear()
-        except RuntimeError:  # what only an executing frame answers
-            executing = True
-        return executing
+        """Whether its frame still is."""
+        return self.frame is not None and is_executing(self.frame)
+
+
+def is_executing(frame: FrameType) -> bool:
+    """Whether the function still is, be it on a thread's stack or on a greenlet's that is switched out; not for the
+    frames of generators. Where it has ended, its variables are let go.
+    """
+    executing = False
+    try:
+        frame.clear()
+    except RuntimeError:  # what only an executing frame answers
+        executing = True
+    return executing
 
 
 def perform(what: str, work: Callable[[Undertaking], T], *, queue: str = PATCHES, patience: float = 0.0) -> T:

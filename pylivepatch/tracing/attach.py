@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import repeat
-from types import CodeType, FunctionType
+from itertools import repeat, takewhile
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Protocol
 
 from pylivepatch.activeness.references import Version, version_of
@@ -25,6 +26,7 @@ from pylivepatch.commit import at_once, set_codes
 from pylivepatch.errors import TargetBusy, UnswappableShape
 from pylivepatch.ftrace.trampoline import Template, instantiate, traced
 from pylivepatch.ftrace.verify import find_problem_of_traced
+from pylivepatch.journal import is_executing
 from pylivepatch.transition.base import linger
 
 Hook = Callable[[], object]
@@ -57,25 +59,59 @@ class _Traced:
 
 
 _traced: dict[int, _Traced] = {}  # by the id of the function
-_lock = threading.RLock()
+_at_work: list[FrameType] = []
+"""The frames whose functions work on what is traced, oldest first: the first that executes has its turn."""
 _PATIENCE = 5.0  # seconds
 
 
 class _Alone:
-    """The lock, for a bounded time: should an interrupt leave it taken, nobody waits for it for ever."""
+    """A lock that cannot be lost. An interrupt may strike between the instruction that takes a lock and the block that
+    gives it back; so what is noted is the frame that holds it, and where that executes no more it holds nothing.
+
+    Whoever has it may take it again further down on the stack.
+    """
 
     def __enter__(self) -> None:
-        if not _lock.acquire(timeout=_PATIENCE):
-            raise TargetBusy(
-                "another thread is at work on what is traced, or was interrupted in it",
-                advice="try again; if it stays so, tracing cannot be begun or ended any more in this process",
-            )
+        mine = sys._getframe(1)
+        _at_work.append(mine)
+        try:
+            until = time.monotonic() + _PATIENCE
+            while self._is_held_before(mine):
+                if time.monotonic() >= until:
+                    raise TargetBusy("another thread is at work on what is traced", advice="try again")
+                time.sleep(0.001)
+        except BaseException:
+            self._leave(mine)
+            raise
 
     def __exit__(self, *_: object) -> None:
-        _lock.release()
+        self._leave(sys._getframe(1))
+
+    @staticmethod
+    def _is_held_before(mine: FrameType) -> bool:
+        _forget_who_was_cut_off()
+        others = list(takewhile(lambda one: one is not mine, tuple(_at_work)))
+        above: FrameType | None = mine
+        while others and above is not None:
+            others = [one for one in others if one is not above]
+            above = above.f_back
+        return bool(others)
+
+    @staticmethod
+    def _leave(mine: FrameType) -> None:
+        with suppress(ValueError):  # in a child that was forked in its midst
+            _at_work.remove(mine)
 
 
 _alone = _Alone()
+
+
+def _forget_who_was_cut_off() -> None:
+    """Also for the sake of their variables: they would hold code, and the next transition."""
+    for frame in tuple(_at_work):
+        if not is_executing(frame):
+            with suppress(ValueError):  # the other was faster
+                _at_work.remove(frame)
 
 
 def attach(listener: Listener, functions: Iterable[FunctionType]) -> dict[str, str]:
@@ -120,6 +156,7 @@ def set_aside(modules: Collection[str], ending: list[Callable[[], None]]) -> Non
     What traces them again is added to ``ending``, before anything is done: an interrupt may strike at any line. It may
     be repeated.
     """
+    _forget_who_was_cut_off()
     if not _traced:
         return  # the usual case
     mine = object()
@@ -276,8 +313,7 @@ def _tell(entries: Iterable[_Traced], what: str) -> None:
 
 def _after_fork() -> None:
     """In a child nobody reads: its functions get their own code back."""
-    global _lock
-    _lock = threading.RLock()
+    _at_work.clear()
     for entry in list(_traced.values()):
         entry.listeners.clear()
     _take_out(list(_traced.values()))

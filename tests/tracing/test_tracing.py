@@ -219,18 +219,23 @@ def test_the_rules_hold_where_functions_are_traced_and_patched_at_once(
     assert {f: f.__code__ for f in originals} == originals
 
 
-def interrupted(step: int, action: Any) -> bool:
-    """Do ``action`` with a Ctrl-C at the given line that is executed in attach.py. Whether it came so far."""
+def interrupted(step: int, action: Any, each: str = "line") -> bool:
+    """Do ``action`` with a Ctrl-C at the given line (or ``opcode``) that is executed in attach.py. Whether it came so
+    far."""
     seen = [0]
 
     def watch(frame: Any, event: str, _argument: Any) -> Any:
-        if frame.f_code.co_filename == attach.__file__ and event == "line":
-            seen[0] += 1
-            if seen[0] == step:
-                raise KeyboardInterrupt
+        if frame.f_code.co_filename == attach.__file__:
+            frame.f_trace_opcodes = each == "opcode"
+            if event == each:
+                seen[0] += 1
+                if seen[0] == step:
+                    raise KeyboardInterrupt
         return watch if frame.f_globals.get("__name__", "").startswith("pylivepatch") else None
 
     before = sys.gettrace()
+    if each == "opcode":
+        sys._getframe().f_trace_opcodes = True  # 3.12 looks once, when the function is set, whether anybody wants them
     sys.settrace(watch)
     try:
         action()
@@ -275,6 +280,71 @@ def test_an_interrupt_at_any_line_leaves_no_trace_behind(traced: Any, stride: in
         assert not attach._traced, step
         step += stride
     assert step > 100
+
+
+@pytest.mark.parametrize("stride", [97, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_interrupt_at_any_instruction_leaves_other_threads_able_to_trace(
+    traced: Any, stride: int, monkeypatch: Any
+) -> None:
+    """Also one between the instruction that takes the lock and the block that gives it back."""
+    monkeypatch.setattr(attach, "_PATIENCE", 0.2)
+    name, original = traced.__name__, traced.leaf.__code__
+    aside: list[Any] = []
+    seen: list[int] = []
+
+    def resume() -> None:
+        while aside:
+            aside[-1]()
+            aside.pop()
+
+    def work() -> None:
+        with pylivepatch.trace(f"{name}.leaf"):
+            attach.set_aside([name], aside)
+            resume()
+
+    def trace_too() -> None:
+        with pylivepatch.trace(f"{name}.leaf") as other:
+            traced.leaf()
+        seen.append(len(other.read()))
+
+    step = 1
+    while interrupted(step, work, each="opcode"):
+        resume()  # as the undertaking that was interrupted would
+        thread = threading.Thread(target=trace_too)
+        thread.start()
+        thread.join()
+        assert seen == [2], step
+        assert traced.leaf.__code__ is original, step
+        seen.clear()
+        step += stride
+    assert step > 1000
+    assert not attach._at_work
+
+
+def test_while_one_thread_is_at_work_on_what_is_traced_another_waits_and_at_last_is_told(
+    traced: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(attach, "_PATIENCE", 0.05)
+    tracer = pylivepatch.tracing.start([f"{traced.__name__}.leaf"])
+    refused: list[Any] = []
+
+    def stop() -> None:
+        try:
+            tracer.stop()
+        except pylivepatch.LivePatchError as error:
+            refused.append(error.code)
+
+    with attach._alone:
+        thread = threading.Thread(target=stop)
+        thread.start()
+        thread.join()
+        with attach._alone:
+            tracer.stop()  # further down on the same stack
+    assert refused == ["PLP113"]
+    thread = threading.Thread(target=stop)
+    thread.start()
+    thread.join()
+    assert refused == ["PLP113"]
 
 
 def test_where_an_audit_hook_forbids_it_nothing_is_traced_and_garbage_is_collected() -> None:
