@@ -19,7 +19,7 @@ from pylivepatch.taints import Taint, taints
 _refusal: EngineUnsupported | None = None
 try:
     from pylivepatch.core import Applied, force, load, patches, reverse, signal, status, unload
-    from pylivepatch.tracing import Tracer, trace
+    from pylivepatch.tracing import Probe, Tracer, probe, trace
 except EngineUnsupported as error:  # this interpreter can still build patches, and show them: see __getattr__
     error.__traceback__ = None  # it would keep the frames of the import
     _refusal = error
@@ -92,6 +92,7 @@ __all__ = [
     "LivePatchError",
     "Patch",
     "PrepareError",
+    "Probe",
     "Taint",
     "Tracer",
     "TransitionTimeout",
@@ -100,6 +101,7 @@ __all__ = [
     "force",
     "load",
     "patches",
+    "probe",
     "reverse",
     "signal",
     "status",

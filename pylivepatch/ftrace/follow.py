@@ -71,12 +71,14 @@ class Follower:
         *,
         asking: int = 0,
         answer: bool = False,
+        values: bool = False,
     ) -> Effect:
         """Execute from ``start`` for as long as the next instruction is in ``stop``. Raises :class:`Problem`.
 
-        ``asking`` is what the slot of that name holds, ``answer`` what ``attend`` gives.
+        ``asking`` is what the slot of that name holds, ``answer`` what ``attend`` gives. With ``values`` the hook may
+        load variables and constants of the body: each is the pair of instruction and argument that loads it.
         """
-        self._asking, self._answer = asking, answer
+        self._asking, self._answer, self._values = asking, answer, values
         effect = Effect(start, stack=list(stack))
         value = [counter]
         while effect.end in stop:
@@ -101,7 +103,12 @@ class Follower:
         if name == "JUMP_FORWARD":
             return self._index_of[instr.argval]
         if name == "LOAD_CONST":
-            stack.append(self._constant(arg))
+            own = not self._values or arg >= self._inherited
+            stack.append(self._constant(arg) if own else (name, arg))
+        elif name in ("LOAD_FAST", "LOAD_DEREF") and self._values:
+            stack.append((name, arg))
+        elif name == "BUILD_TUPLE" and self._values:
+            stack.append(tuple(reversed([_pop(stack) for _ in range(arg)])))
         elif name == "LOAD_SMALL_INT":
             stack.append(arg)
         elif name == "PUSH_NULL":

@@ -13,13 +13,13 @@ compiler cannot fold into anything), and becomes a named *slot* in the trampolin
 ``3j``    (arguments)  replaced by loads of the function's parameters into one tuple
 ``4j``    commit       the switch: one C call
 ``5j``    adopt        called with each function that the body makes from a nested code object
-``6j``    (top)        replaced by a copy of the function just made
+``6j``    (top)        replaced by a copy of the function just made, or of the value that is returned
 ``7j``    (jump)       replaced by a jump to the late-entry block
 ``8j``    scratch      a list of one item, for the delegation of an async generator
 ``9j``    asking       a list of one integer: whether ``attend`` is to be asked at each entry
 ``10j``   attend       asked before a call is counted (awaited in coroutines); may wait; true: "to the new function"
 ``11j``   on_entry     told of each entry, where a function is traced; ``12j`` ``on_return`` and ``13j`` ``on_raise`` of
-                       each exit
+                       each exit. Where it is probed they are told of the arguments, and of what is returned
 ========= ============ =====================================================================================
 
 **Why no thread comes between the load of the counter and the store of its new value.** A thread gives up the GIL only
@@ -41,7 +41,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
@@ -81,6 +81,10 @@ def on_entry(): 11j()
 def on_return(): 12j()
 
 def on_raise(): 13j()
+
+def on_entry_with(): 11j(3j)
+
+def on_return_with(): 12j(6j)
 
 def adopt(): 5j(6j)
 
@@ -127,8 +131,12 @@ Constant = Callable[[Any], int]
 """Gives the index of a constant in the trampoline, adding it where it is new."""
 
 
-def inline(name: str, constant: Constant, following: Op, late: Op | None = None) -> list[Op]:
-    """The hook ``name``, to be put before ``following``, which runs next. :data:`JUMP` goes to ``late``."""
+def inline(
+    name: str, constant: Constant, following: Op, late: Op | None = None, arguments: Sequence[Op] = ()
+) -> list[Op]:
+    """The hook ``name``, to be put before ``following``, which runs next. :data:`JUMP` goes to ``late``, and
+    :data:`ARGUMENTS` are loaded by ``arguments``.
+    """
     code = _TEMPLATES[name]
     result: list[Op] = []
     became: dict[Op, Op] = {}
@@ -145,8 +153,13 @@ def inline(name: str, constant: Constant, following: Op, late: Op | None = None)
             if became[op] is jump:
                 result.append(jump)
         elif _stands_for(value, TOP):
-            became[op] = Op("COPY", 3)  # the function lies below the callable and its NULL
+            if following.name == "RETURN_CONST":  # 3.12 and 3.13: it is not on the stack
+                became[op] = Op("LOAD_CONST", following.arg)
+            else:
+                became[op] = Op("COPY", 3)  # it lies below the callable and its NULL
             result.append(became[op])
+        elif _stands_for(value, ARGUMENTS):
+            result += arguments
         else:
             if op.name == "LOAD_CONST":
                 op.arg = constant(value)

@@ -114,16 +114,20 @@ def trampoline(code: CodeType, *, adopt: Iterable[Path] = ()) -> Template:
     return builder.finish()
 
 
-def traced(code: CodeType) -> Template:
+def traced(code: CodeType, *, values: bool = False) -> Template:
     """Make the template for ``code``, a function's, in which each entry and each exit is only told to somebody.
 
-    Its slots are ``on_entry``, ``on_return`` and ``on_raise``: callables without arguments, which must not raise.
-    Raises :class:`UnswappableShape` as :func:`trampoline` does.
+    Its slots are ``on_entry``, ``on_return`` and ``on_raise``: callables without arguments, which must not raise. With
+    ``values`` the first is called with a tuple of all parameters' values, in the order of the fast locals, and the
+    second with the value that is returned. Raises :class:`UnswappableShape` as :func:`trampoline` does.
     """
     if not code.co_flags & inspect.CO_OPTIMIZED:
         raise UnswappableShape(f"{code.co_qualname} is not a function's code", where=_where(code))
     builder = _Builder(code)
-    builder.add_hooks("on_entry", "on_return", "on_raise", late=False)
+    if values:
+        builder.add_hooks("on_entry_with", "on_return_with", "on_raise", late=False)
+    else:
+        builder.add_hooks("on_entry", "on_return", "on_raise", late=False)
     time.sleep(0)
     return builder.finish()
 
@@ -225,7 +229,7 @@ class _Builder:
                 each.location = op.location
             insert_before(body, op, [lines[op], *hook] if op in lines else hook)
         # After the exit hooks: a body may begin with its return, and the entry hook must go on to the hook before it.
-        begin = hooks.inline(entry, self.constant, body[0], late_ops[0] if late else None)
+        begin = hooks.inline(entry, self.constant, body[0], late_ops[0] if late else None, self._arguments())
         self.ops = [*preamble, *begin, *body, *tail]
         self.stack = max(
             self.stack,
@@ -233,6 +237,8 @@ class _Builder:
             3 + hooks.stacksize(raised),
             hooks.stacksize(entry),
         )
+        if entry == "on_entry_with":
+            self.stack = max(self.stack, self.original.co_stacksize + hooks.stacksize(entry) + len(self._parameters()))
         if late:
             self.body = (body[0], late_ops[0])
             late_stack = len(self._parameters()) + 1 + hooks.stacksize(hooks.kind(self.original))
@@ -265,9 +271,12 @@ class _Builder:
     def _late_entry(self) -> list[Op]:
         line = self.original.co_firstlineno
         location = InstrLocation(line, line, None, None)
-        arguments = [Op("LOAD_DEREF" if cell else "LOAD_FAST", i) for i, cell in enumerate(self._parameters())]
-        arguments.append(Op("BUILD_TUPLE", len(arguments)))
-        return hooks.delegate(hooks.kind(self.original), self.constant, arguments, location)
+        return hooks.delegate(hooks.kind(self.original), self.constant, self._arguments(), location)
+
+    def _arguments(self) -> list[Op]:
+        """What loads all parameters into one tuple."""
+        loads = [Op("LOAD_DEREF" if cell else "LOAD_FAST", i) for i, cell in enumerate(self._parameters())]
+        return [*loads, Op("BUILD_TUPLE", len(loads))]
 
     def _parameters(self) -> list[bool]:
         """For each parameter, in the order of the fast locals, whether the body keeps it in a cell."""

@@ -56,6 +56,7 @@ _AWAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 _COUNTERS = (0, 1, 2, 7)  # values of the counter that the hooks are tried with
 _FUNCTION = "the function just made"
+_RETURNED = "what is returned"
 _EXIT_STACK = 5  # in the exit handler: lasti, exception, and those of a second one, and a copy
 
 
@@ -82,10 +83,10 @@ def find_problem(original: CodeType, template: Template, adopt: Iterable[Path] =
     return ""
 
 
-def find_problem_of_traced(original: CodeType, template: Template) -> str:
+def find_problem_of_traced(original: CodeType, template: Template, *, values: bool = False) -> str:
     """What is wrong with a template that :func:`pylivepatch.ftrace.trampoline.traced` made; empty where nothing is."""
     try:
-        _TracedComparison(original, template, (), ()).check(counted=True)
+        _TracedComparison(original, template, values=values).check(counted=True)
     except Problem as problem:
         return str(problem)
     return ""
@@ -445,23 +446,37 @@ class _Comparison:
 
 class _TracedComparison(_Comparison):
     """The same for code that only tells somebody of its entry and exits: a hook is one call, and there is no late
-    entry."""
+    entry. With ``values`` the call has the parameters for its argument, or what is returned."""
+
+    def __init__(self, original: CodeType, template: Template, *, values: bool) -> None:
+        super().__init__(original, template, (), ())
+        self.values = values
 
     def _check_entry(self, start: int, end: int) -> int:
         stop = start
         while stop < end and self.new.instructions[stop].opname != "POP_TOP":
             stop += 1
-        self._check_call(start, min(stop + 1, end), "on_entry")
+        given = (tuple(parameters(self.original)[:-1]),) if self.values else ()
+        self._check_call(start, min(stop + 1, end), "on_entry", given)
         return min(stop + 1, end)
 
     def _check_exit(self, start: int, end: int, way: str) -> None:
-        self._check_call(start, end, way)
+        returns = self.new.instructions[end]
+        if not self.values or way != "on_return":
+            self._check_call(start, end, way)
+        elif returns.opname == "RETURN_CONST":
+            self._check_call(start, end, way, (("LOAD_CONST", returns.arg),))
+        else:
+            self._check_call(start, end, way, (_RETURNED,), below=(_RETURNED,))
 
-    def _check_call(self, start: int, end: int, slot: str) -> None:
+    def _check_call(
+        self, start: int, end: int, slot: str, given: tuple[Any, ...] = (), below: tuple[Any, ...] = ()
+    ) -> None:
+        """From ``start`` to ``end`` one call of ``slot`` with ``given``. What lies ``below`` on the stack stays."""
         if start in self.hooks:
             return
-        effect = self.follower.follow(start, range(start, end), 1)
-        if effect.events != [("call", slot, ())] or effect.stack or effect.end != end:
+        effect = self.follower.follow(start, range(start, end), 1, below, values=self.values)
+        if effect.events != [("call", slot, given)] or effect.stack != [*below] or effect.end != end:
             raise Problem(f"the hook at {self.new.instructions[start].offset} does not just call {slot}")
         if effect.visited != set(range(start, end)):
             raise Problem(f"not every instruction of the hook at {self.new.instructions[start].offset} can be reached")

@@ -9,6 +9,9 @@ one call of C code: it takes a number, the time and who runs, and puts them into
 ...     work()
 >>> print(tracer.text("function_graph"))                                            # doctest: +SKIP
 
+A *probe* is the other use of the same hooks: Python handlers that get a call's arguments and what came of it
+(``probes.py``).
+
 Tracing and patching the same function: as ftrace's IPMODIFY, one redirector at a time. While a patch's transition is
 under way the functions of its modules are not traced, which the trace says, and afterwards they are again.
 """
@@ -24,9 +27,10 @@ from pylivepatch.tracing.records import Record
 
 with contextlib.suppress(EngineUnsupported):  # records can be read and shown all the same
     from pylivepatch.tracing.functions import find
+    from pylivepatch.tracing.probes import Call, Probe, probe
     from pylivepatch.tracing.tracer import Tracer, start, trace
 
-__all__ = ["Record", "Tracer", "find", "start", "trace"]
+__all__ = ["Call", "Probe", "Record", "Tracer", "find", "probe", "start", "trace"]
 
 
 def __getattr__(name: str) -> Any:

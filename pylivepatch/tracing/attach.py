@@ -29,12 +29,18 @@ from pylivepatch.ftrace.verify import find_problem_of_traced
 from pylivepatch.journal import is_executing
 from pylivepatch.transition.base import linger
 
-Hook = Callable[[], object]
+Hook = Callable[..., object]
 SLOTS = ("on_entry", "on_return", "on_raise")
 
 
 class Listener(Protocol):
-    """Whom the hooks tell: a tracer."""
+    """Whom the hooks tell: a tracer or a probe.
+
+    One that wants ``values`` has its ``on_entry`` called with a tuple of the parameters' values and its ``on_return``
+    with what is returned, each by a function that the traced one calls: so that is ``sys._getframe(2)``.
+    """
+
+    values: bool
 
     def hooks(self, function: FunctionType) -> Mapping[str, Hook]:
         """A callable for each of :data:`SLOTS`. None may raise."""
@@ -45,17 +51,26 @@ class Listener(Protocol):
     def resumed(self, functions: Collection[FunctionType]) -> None:
         """They are again."""
 
+    def silence(self) -> None:
+        """In a child that was forked: what still executes traced code is not to be told of."""
+
 
 @dataclass(eq=False)
 class _Traced:
-    """One function. ``template`` is of ``body``, its own code, and ``code`` what it runs while it is traced."""
+    """One function. ``templates`` are of ``body``, its own code, without and with values, and ``code`` what it runs
+    while it is traced.
+    """
 
     function: weakref.ref[FunctionType]
     listeners: dict[Listener, Mapping[str, Hook]] = field(default_factory=dict)
     body: Version | None = None
-    template: Template | None = None
+    templates: dict[bool, Template] = field(default_factory=dict)
     code: Version | None = None
     aside: set[object] = field(default_factory=set)  # one for each undertaking that has set it aside
+
+    @property
+    def values(self) -> bool:
+        return any(listener.values for listener in tuple(self.listeners))
 
 
 _traced: dict[int, _Traced] = {}  # by the id of the function
@@ -125,7 +140,7 @@ def attach(listener: Listener, functions: Iterable[FunctionType]) -> dict[str, s
         with _alone:
             entry = _entry_of(function)
             try:
-                _prepare(entry, function)
+                _prepare(entry, function, {listener.values, *(other.values for other in entry.listeners)})
                 _ask_audit_hooks(function)
             except UnswappableShape as error:
                 refused[f"{function.__module__}.{function.__qualname__}"] = error.message
@@ -180,7 +195,9 @@ def _resume(whose: object, entries: list[_Traced]) -> None:
             if function is None:
                 continue
             try:
-                _prepare(entry, function)
+                _prepare(entry, function, {listener.values for listener in entry.listeners})
+                for listener in tuple(entry.listeners):
+                    entry.listeners[listener] = listener.hooks(function)  # it may have other parameters now
             except UnswappableShape:  # the new code has no such form: it is not traced any more
                 entry.listeners.clear()
         for entry in entries:
@@ -217,18 +234,21 @@ def _forget_if_unused(function: FunctionType, entry: _Traced) -> None:
         _traced.pop(id(function), None)
 
 
-def _prepare(entry: _Traced, function: FunctionType) -> None:
-    """Make the template of the code that it has now, unless there is one."""
+def _prepare(entry: _Traced, function: FunctionType, forms: set[bool]) -> None:
+    """Make the templates of the code that it has now, without or with values, unless they are there."""
     code = function.__code__
-    if entry.code is not None and code is entry.code.code:
-        return
-    entry.code = None  # somebody else has given it another one
+    if entry.code is not None and entry.body is not None and code is entry.code.code:
+        code = entry.body.code
+    else:
+        entry.code = None  # somebody else has given it another one
     if entry.body is None or entry.body.code is not code:
-        template = traced(code)
-        problem = find_problem_of_traced(code, template)
+        entry.body, entry.templates = version_of(code), {}
+    for values in forms - set(entry.templates):
+        template = traced(code, values=values)
+        problem = find_problem_of_traced(code, template, values=values)
         if problem:
             raise UnswappableShape(f"its traced code fails the check: {problem}")
-        entry.body, entry.template = version_of(code), template
+        entry.templates[values] = template
 
 
 def _ask_audit_hooks(function: FunctionType) -> None:
@@ -246,11 +266,12 @@ def _install(entries: Iterable[_Traced]) -> None:
         chosen: list[_Traced] = []
         for entry in entries:
             function = entry.function()
-            if function is None or entry.body is None or entry.template is None or entry.aside or not entry.listeners:
+            template = entry.templates.get(entry.values)
+            if function is None or entry.body is None or template is None or entry.aside or not entry.listeners:
                 continue
             if own_code(function) is not entry.body.code:
                 continue
-            pairs.append((function, instantiate(entry.template, entry.body.code, _slots(entry))))
+            pairs.append((function, instantiate(template, entry.body.code, _slots(entry))))
             chosen.append(entry)
         _let_linger(chosen)
         _switch(chosen, [version_of(code) for _, code in pairs], pairs)
@@ -285,8 +306,12 @@ def _let_linger(entries: Iterable[_Traced]) -> None:
 
 
 def _slots(entry: _Traced) -> dict[str, Hook]:
-    every = list(entry.listeners.values())
-    return {slot: _all([hooks[slot] for hooks in every]) for slot in SLOTS}
+    every = list(entry.listeners.items())
+    if not entry.values:
+        return {slot: _all([hooks[slot] for _, hooks in every]) for slot in SLOTS}
+    plain = {slot: [hooks[slot] for listener, hooks in every if not listener.values] for slot in SLOTS}
+    wanting = {slot: [hooks[slot] for listener, hooks in every if listener.values] for slot in SLOTS}
+    return {slot: _all_with_values(plain[slot], wanting[slot]) for slot in SLOTS}
 
 
 def _all(hooks: list[Hook]) -> Hook:
@@ -296,6 +321,16 @@ def _all(hooks: list[Hook]) -> Hook:
     def each() -> None:
         for hook in hooks:
             hook()
+
+    return each
+
+
+def _all_with_values(plain: list[Hook], wanting: list[Hook]) -> Hook:
+    def each(*values: object) -> None:
+        for hook in plain:
+            hook()
+        for hook in wanting:
+            hook(*values)
 
     return each
 
@@ -315,6 +350,8 @@ def _after_fork() -> None:
     """In a child nobody reads: its functions get their own code back."""
     _at_work.clear()
     for entry in list(_traced.values()):
+        for listener in entry.listeners:
+            listener.silence()
         entry.listeners.clear()
     _take_out(list(_traced.values()))
     _traced.clear()

@@ -42,6 +42,8 @@ class Tracer:
     ``size`` is how many records the buffer holds. Read with :meth:`read`, which takes them out.
     """
 
+    values = False
+
     def __init__(self, size: int = 1 << 16) -> None:
         self.functions: list[Traced] = []
         self.refused: dict[str, str] = {}
@@ -52,7 +54,7 @@ class Tracer:
         self._read = 0  # the sequence number that is to come next
         self._index: dict[int, int] = {}
         self._switch = [True]  # emptied at the end: what still executes traced code then tells nobody
-        self._who: Callable[[], Who | int] = _who_of_tasks if _has_tasks() else get_ident
+        self._who: Callable[[], Who | int] = who_runs if _has_tasks() else get_ident
 
     def start(self, functions: Iterable[FunctionType]) -> None:
         """Trace these, too. Those that cannot be traced are in :attr:`refused`, with the reason.
@@ -69,7 +71,7 @@ class Tracer:
     def stop(self) -> None:
         """Trace no more. The functions have their own code again; what was recorded can still be read."""
         insist(lambda: attach.detach(self))
-        self._switch.clear()
+        self.silence()
         self.names |= _thread_names()
 
     def read(self, most: int | None = None) -> list[Record]:
@@ -107,6 +109,9 @@ class Tracer:
     def resumed(self, functions: Collection[FunctionType]) -> None:
         for function in functions:
             self._note(self._index_of(function), RESUMED)()
+
+    def silence(self) -> None:
+        self._switch.clear()
 
     def _index_of(self, function: FunctionType) -> int:
         index = self._index.setdefault(id(function), len(self.functions))
@@ -170,7 +175,8 @@ def _has_tasks() -> bool:
     return "asyncio" in sys.modules or "greenlet" in sys.modules
 
 
-def _who_of_tasks() -> Who | int:
+def who_runs() -> Who | int:
+    """The task or greenlet that runs; the thread's ident where there is neither."""
     task = current_task()
     if task is not None:
         return (get_ident(), "task", str(task.get_name()))

@@ -4,9 +4,10 @@
 
 One function is called in blocks, round after round in a changing order, each time under another watcher. ``traced`` are
 the hooks of :func:`pylivepatch.trace` on this function; ``traced, with tasks`` the same where asyncio or greenlet are
-loaded, so that tasks are told apart; ``another traced`` says what a function pays that is *not* traced while another
-one is, and ``not watched any more`` what is left after one. ``sys.setprofile`` and ``sys.monitoring`` (3.12+) call a
-Python function that does nothing; a profiler that keeps what it is told costs more. They watch all functions.
+loaded, so that tasks are told apart; ``probed`` is a handler of :func:`pylivepatch.probe` that does nothing;
+``another traced`` says what a function pays that is *not* traced while another one is, and ``not watched any more``
+what is left after one. ``sys.setprofile`` and ``sys.monitoring`` (3.12+) call a Python function that does nothing; a
+profiler that keeps what it is told costs more. They watch all functions.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from unittest import mock
 
 from rich.table import Table
 
+import pylivepatch
 from pylivepatch.tracing import Tracer
 from pylivepatch.tracing import tracer as tracer_module
 from tests.benchmarks.calls import block, define
@@ -76,6 +78,7 @@ def watchers(function: Any, other: Any) -> dict[str, Callable[[], Any]]:
         "not watched": nobody,
         "traced": lambda: traced(function),
         "traced, with tasks": lambda: traced(function, tasks=True),
+        "probed": lambda: pylivepatch.probe(function, handler=lambda call: None),
         "another traced": lambda: traced(other),
         "not watched any more": nobody,
         "sys.setprofile": set_profile,

@@ -11,6 +11,9 @@ from types import ModuleType
 
 import pytest
 
+from pylivepatch.ftrace.trampoline import traced
+from pylivepatch.ftrace.verify import find_problem_of_traced
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sweep: ModuleType = importlib.import_module("tests.ftrace.sweep")
 
@@ -23,6 +26,15 @@ def test_the_functions_of_a_hard_module_all_get_trampolines(name: str) -> None:
     outcome = sweep.sweep_file(root / name)
     assert outcome.made > 0
     assert outcome.refused == []
+
+
+@pytest.mark.parametrize("name", HARD[:4])
+@pytest.mark.parametrize("values", [False, True])
+def test_the_functions_of_a_hard_module_can_all_be_traced_and_probed(name: str, values: bool) -> None:
+    path = Path(os.__file__).parent / name
+    codes = list(sweep.functions(compile(path.read_bytes(), str(path), "exec", dont_inherit=True)))
+    problems = [find_problem_of_traced(code, traced(code, values=values), values=values) for code in codes]
+    assert set(problems) == {""}
 
 
 def test_a_refusal_is_found() -> None:
