@@ -21,7 +21,7 @@ from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from pylivepatch.activeness.functions import unwrap
+from pylivepatch.activeness.functions import unwrap, wrappers
 from pylivepatch.activeness.references import Version, nested_code, version_of
 from pylivepatch.below import NOTHING, Below
 from pylivepatch.classes import (
@@ -193,6 +193,7 @@ def _load_function(part: Part, module: ModuleType, item: Item, scratch: dict[str
                     part.attributes.append(Attribute(function, name, old, getattr(function, name), label, settled=True))
                 else:
                     _carry(part, function, name, value, where)
+            _carry_to_wrappers(part, static_lookup(module, item.target), function)
         part.switches.append(switch)
 
 
@@ -604,6 +605,13 @@ def _carry_documentation(part: Part, function: FunctionType, new: CodeType, wher
     new_doc = FunctionType(new, {}, closure=tuple(CellType() for _ in new.co_freevars) or None).__doc__
     if part.below.value(function, "__doc__", function.__doc__) == old_doc and new_doc != old_doc:
         _carry(part, function, "__doc__", new_doc, where)
+
+
+def _carry_to_wrappers(part: Part, thing: Any, function: FunctionType) -> None:
+    """What ``functools.wraps`` and its like copied of the function moves with it, where it is the function's still."""
+    copied = [a for a in part.attributes if a.owner is function and a.name in ("__doc__", ANNOTATIONS)]
+    for wrapper in wrappers(thing, function) if copied else ():
+        part.attributes += [replace(a, owner=wrapper) for a in copied if getattr(wrapper, a.name, None) is a.current()]
 
 
 # --- classes, and functions by their code -------------------------------------------------------------------

@@ -59,6 +59,17 @@ def unwrap(callable_: Any) -> list[FunctionType]:
     return [callable_] if _is(callable_, FunctionType) else []
 
 
+def wrappers(thing: Any, function: FunctionType) -> list[Any]:
+    """What stands around ``function`` where ``thing`` leads to it and has attributes of its own, outermost first."""
+    found: list[Any] = []
+    while thing is not function:
+        if thing is None or len(found) > 20:
+            return []
+        found.append(thing)
+        thing = _inside(thing)
+    return [one for one in found if _is(one, FunctionType) or _state(one)]
+
+
 def _is(thing: Any, *types: type) -> bool:
     """``isinstance`` by the real type: that of a proxy would run the proxy's code."""
     return issubclass(type(thing), types)

@@ -28,6 +28,7 @@ from pylivepatch.build.names import (
     mangle,
 )
 from pylivepatch.build.registered import registered_by_annotation
+from pylivepatch.build.removed import tell_defaults
 from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
 from pylivepatch.build.scope import FunctionNode, Item, first_line
 from pylivepatch.build.stale import changed_class_bodies, changed_functions, check_function
@@ -103,6 +104,8 @@ def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool =
     _carry(context, old, new, old_code, new_code, shadowed)
 
 
+_KEPT_ASIDE = frozenset({"property", "functools.cached_property"})
+"""They are not hidden by what a cached property keeps in an instance, or use it."""
 _REGISTRIES = frozenset({"functools.singledispatch", "functools.singledispatchmethod", "functools.partialmethod"})
 
 
@@ -133,13 +136,16 @@ def _replace(context: Context, old: Item, new: Item, code: str, what: str, shado
         refuse(f"what {unknown[0] or 'a decorator'} made of the old function is not known")
     elif shadowed or new.guard or sum(item.name == new.name for item in siblings(context, context.world.new)) > 1:
         refuse("its name is bound more than once, or under a condition")
-    elif gone == ["functools.cached_property"] and not {"property", "functools.cached_property"} & {*comes}:
+    elif gone == ["functools.cached_property"] and not _KEPT_ASIDE & {*comes}:
         refuse("what the cached property kept in instances hides what comes in its place")
+    elif comes == ["functools.cached_property"] and not _KEPT_ASIDE & {*gone}:
+        refuse("what the cached property keeps in instances would hide the old one after an unload")
     elif places := context.world.readers(context.module, new.name, owner=context.owner):
         refuse(f"code that ran at import read the old function: {', '.join(map(str, places[:5]))}")
     elif (change := _made_new(context, new)) is not None and check_changed_method(context, new):
         if not check_function(context, new, [symbol]):
             return
+        tell_defaults(context, old, after)
         context.changes.append(dataclasses.replace(change, replaces=context.ref(before)))
         report.applied(
             codes.FUNCTION_REPLACED,
@@ -206,6 +212,7 @@ def _carry(
     if signature and not check_signature(context, old, new, " and ".join(signature)):
         return
     tell_docstring(context, old, new)
+    tell_defaults(context, old, after)
     if body_changed and any(context.new.names.dotted(one).endswith("cached_property") for one in after.decorator_list):
         report.note(
             codes.MAY_BE_STALE,

@@ -12,7 +12,8 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.machinery import watchers
 from pylivepatch.build.names import SAFE_DECORATORS, Unsafe, check_expression
-from pylivepatch.build.scope import Item
+from pylivepatch.build.same import same_tree
+from pylivepatch.build.scope import FunctionNode, Item
 
 
 def who_keeps_function(context: Context, item: Item) -> str:
@@ -29,20 +30,29 @@ def who_keeps_function(context: Context, item: Item) -> str:
     return ""
 
 
-def tell_defaults(context: Context, item: Item) -> None:
-    """What its defaults did when it was defined stays done."""
-    arguments = item.function.args
-    for default in (*arguments.defaults, *arguments.kw_defaults):
+def tell_defaults(context: Context, item: Item, new: FunctionNode | None = None) -> None:
+    """What the defaults of the old version's function did when it was defined stays done. ``new`` is what is left of
+    it: what that does is not told here.
+    """
+    stays = _defaults(new) if new is not None else []
+    for default in _defaults(item.function):
+        if any(same_tree(default, one) for one in stays):
+            continue
         try:
-            if default is not None:
-                check_expression(default, context.old.names, fresh=True)
+            check_expression(default, context.old.names, fresh=True)
         except Unsafe as part:
             context.report.note(
                 codes.RAN_AT_IMPORT,
                 context.symbol(item.name),
-                f"the function is gone, and what its default did when it was defined stays done: {part}",
+                f"the function is gone, and what its default did when it was defined stays done: {part}"
+                if new is None
+                else f"a default is gone, and what it did when the function was defined stays done: {part}",
                 old_line=item.line,
             )
+
+
+def _defaults(node: FunctionNode) -> list[ast.expr]:
+    return [*node.args.defaults, *(default for default in node.args.kw_defaults if default is not None)]
 
 
 def who_keeps_class(context: Context, item: Item) -> str:

@@ -110,8 +110,8 @@ def _has_identity(kind: type) -> bool:
 def _is_home(value: Any, name: str, symbol: str, homes: Mapping[str, str]) -> bool:
     """Whether a function or class has this name by its definition: whatever else it is called, that comes first."""
     module: Any
-    if type(value) is FunctionType:
-        module, qualname = value.__module__, value.__qualname__
+    if type(value) is FunctionType or type(value) is LRU:
+        module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     elif issubclass(type(value), type):
         module, qualname = space_of(value).get("__module__"), qualname_of(value)
     else:

@@ -1,7 +1,7 @@
 """Modules that Hypothesis makes up and edits: refused, or as a fresh import of the new version would be, and back.
 
-The short form is the same in each run. The long one prints its seed; ``EDITS_SEED`` repeats it, ``EDITS_EXAMPLES`` says
-how many.
+Both forms are the same in each run. The long one takes others with ``EDITS_SEED=7``, and makes them small where it
+fails; ``EDITS_EXAMPLES`` says how many.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from pylivepatch.build import codes
 from pylivepatch.errors import PrepareError
+from pylivepatch.verification.compare import differing
 from tests.edits.live import Pair, busy_with, differences, load_patch
 from tests.edits.modules import Made, edited, made_up
 
@@ -66,6 +67,16 @@ def ask(module: ModuleType, instances: dict[str, Any]) -> dict[str, str]:
     for name, instance in instances.items():
         found |= members(f"kept {name}", instance)
     return found
+
+
+def settle(module: ModuleType) -> None:
+    """Let go of what holds a transition, as it should: a coroutine that a cache keeps is suspended, and a class that a
+    function made lives, with methods that have no counterpart, until the garbage is collected.
+    """
+    for value in list(vars(module).values()):
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+    gc.collect()
 
 
 def show_instance(name: str, made: Any) -> dict[str, str]:
@@ -154,7 +165,7 @@ def _check(pair: Pair, counts: dict[str, int]) -> None:
                 assert (differences(old, fresh), before) == (set(), fresh_answers), "the builder sees none"
             return
         applied = None
-        with busy_with(lambda: ask(module, kept)):
+        with busy_with(lambda: (ask(module, kept), settle(module))):
             try:
                 applied = load_patch(result)
             except PrepareError as error:
@@ -164,7 +175,7 @@ def _check(pair: Pair, counts: dict[str, int]) -> None:
             try:
                 live, answers = pair.portrait(), ask(module, kept)
             finally:
-                gc.collect()  # classes that functions made, with methods that have no counterpart
+                settle(module)
                 applied.unload(deep=True)
         again, after = pair.portrait(), ask(module, kept)
     assert differences(again, old) == set(), "the names after the unload"
@@ -174,9 +185,18 @@ def _check(pair: Pair, counts: dict[str, int]) -> None:
         return
     left = tuple(f"{one.module.removeprefix(pair.name + '.')}:{one.symbol}" for one in found
                  if not one.carried or one.code == codes.INSTANCE_DEFAULT)
-    odd = {one for one in differences(live, fresh) if not one.startswith(left or ("?",))}
+    documents = {one.removesuffix(".__doc__") for one in left if one.endswith(".__doc__")}
+    odd = {
+        (f"{module}:{symbol}", aspect)
+        for module in {*live, *fresh}
+        for symbol, aspect in differing(live.get(module, {}), fresh.get(module, {}))
+        if not f"{module}:{symbol}".startswith(left or ("?",))
+        and not (aspect == "documentation" and f"{module}:{symbol}" in documents)
+        and live.get(module, {}).get(symbol, {}).get("is") not in left  # it is named after what was left
+    }
     assert odd == set(), "the live names and those of a fresh import"
-    gone = tuple(one.partition(":")[2] for one in left)
+    gone = tuple(one.partition(":")[2].replace(".__doc__", ".doc") for one in left)
+    read = set(re.findall(r"\.([xy]\d)\b(?! =)", version("new")))  # what instances lack and nobody reads is not carried
     assert {
         one: (answers.get(one), fresh_answers[one])
         for one in fresh_answers
@@ -186,6 +206,7 @@ def _check(pair: Pair, counts: dict[str, int]) -> None:
         one: (answers[one], fresh_answers.get(one))
         for one in answers
         if one.startswith("kept ") and "Error" in answers[one] and "Error" not in fresh_answers.get(one, "Error")
+        and (one[-2] not in "xy" or one[-2:] in read)
         and not one.removeprefix("kept ").startswith(gone or ("?",))
     } == {}, "an object that was made before the load"
 
@@ -212,5 +233,8 @@ def test_a_few_edits_that_are_made_up() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("EDITS_SEED" not in os.environ, reason="asked for by EDITS_SEED=7: it may shrink for long")
 def test_many_edits_that_are_made_up() -> None:
-    number = int(os.environ["EDITS_SEED"])
-    run(settings(BASE, max_examples=int(os.environ.get("EDITS_EXAMPLES", 500))), number)
+    many = int(os.environ.get("EDITS_EXAMPLES", 150))
+    if "EDITS_SEED" in os.environ:
+        run(settings(BASE, max_examples=many), int(os.environ["EDITS_SEED"]))
+    else:
+        run(settings(BASE, derandomize=True, max_examples=many, phases=[Phase.generate]), None)
