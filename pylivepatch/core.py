@@ -69,9 +69,10 @@ class Applied(Entry):
         gate: float | None = DEFAULT_GATE,
         suspended: str = "hold",
         incremental: bool = False,
+        count_calls: bool = False,
     ) -> dict[str, Any]:
         """Take this patch out, and no other that came under its name. See :func:`unload`."""
-        way = Way(timeout, deep, mode, gate, suspended, incremental)
+        way = Way(timeout, deep, mode, gate, suspended, incremental, count_calls)
         return _unload(self.name, lambda applied: applied is self, way)
 
 
@@ -88,6 +89,7 @@ def load(
     suspended: str = "hold",
     replace: bool = False,
     incremental: bool = False,
+    count_calls: bool = False,
 ) -> Applied:
     """Apply a patch to this process: every function switches at one instant, when nobody executes an old one.
 
@@ -111,11 +113,14 @@ def load(
     stays as ``partial``, and :class:`PartlySwitched` says what is in which version; loading it again with
     ``incremental`` goes on, unloading takes out what is there. For mode ``refcount``, and not with ``replace``.
 
+    With ``count_calls`` the report says in ``calls`` how many calls went through the trampolines (``entered``) and how
+    many of these to the new functions (``redirected``). Each call costs a C call more while the transition lasts.
+
     Raises :class:`PrepareError` (or one of its kinds) where the patch is refused with nothing touched,
     :class:`NotRemovable` where one that it is to replace cannot be taken out,
     :class:`TransitionTimeout` where it was reversed, :class:`TransitionReversed` where somebody asked for that.
     """
-    way = Way(timeout, deep, mode, gate, suspended, incremental)
+    way = Way(timeout, deep, mode, gate, suspended, incremental, count_calls)
     if incremental and replace:
         raise PrepareError(
             "a cumulative patch takes the place of the others at one instant: it cannot be incremental",
@@ -320,6 +325,7 @@ def unload(
     gate: float | None = DEFAULT_GATE,
     suspended: str = "hold",
     incremental: bool = False,
+    count_calls: bool = False,
 ) -> dict[str, Any]:
     """Take a patch out, by the same protocol. Returns the report.
 
@@ -328,7 +334,7 @@ def unload(
     Raises :class:`NotApplied`, :class:`NotRemovable` where a later patch stands on it, :class:`DataMismatch` where an
     attribute that it bound was changed since, and what :func:`load` raises.
     """
-    way = Way(timeout, deep, mode, gate, suspended, incremental)
+    way = Way(timeout, deep, mode, gate, suspended, incremental, count_calls)
     return _unload(name, lambda applied: applied.name == name, way)
 
 

@@ -332,6 +332,8 @@ def _report(turns: Turns) -> dict[str, Any]:
         longest = max(one["longest_wait"] for one in gates)
         sums = {key: sum(one[key] for one in gates) for key in ("tries", "waits")}
         report["gate"] = {**sums, "longest_wait": longest}
+    if counted := _every(tries, "calls"):
+        report["calls"] = {key: sum(one[key] for one in counted) for key in ("entered", "redirected")}
     if any("deep_search" in one for one in tries):
         report["deep_search"] = max(_every(tries, "deep_search"))
     return report

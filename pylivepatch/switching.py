@@ -24,6 +24,7 @@ from pylivepatch.transition.per_task import PerTask
 from pylivepatch.transition.refcount import Refcount
 from pylivepatch.transition.stop_machine import StopMachine
 from pylivepatch.transition.swap import Attribute, Guard, Swap
+from pylivepatch.transition.tally import Tally
 from pylivepatch.transition.twins import merge, twins
 from pylivepatch.way import Way
 
@@ -125,9 +126,11 @@ def run(
 
 
 def _transition(way: Way, *args: Any) -> Transition:
+    tally = Tally() if way.count_calls else None
     if way.mode == "refcount":
-        return Refcount(*args, deep=way.deep, gate=way.gate, allow_suspended=way.suspended == "allow")
-    return (StopMachine if way.mode == "stop-machine" else PerTask)(*args, deep=way.deep)
+        allow = way.suspended == "allow"
+        return Refcount(*args, deep=way.deep, tally=tally, gate=way.gate, allow_suspended=allow)
+    return (StopMachine if way.mode == "stop-machine" else PerTask)(*args, deep=way.deep, tally=tally)
 
 
 def _settle(entry: Entry, transition: Transition, pairs: list[tuple[Swap, Swap]], change: Change) -> None:

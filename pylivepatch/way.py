@@ -30,6 +30,7 @@ class Way:
     gate: float | None = DEFAULT_GATE
     suspended: str = "hold"
     incremental: bool = False
+    count_calls: bool = False
 
     def __post_init__(self) -> None:
         if not _is_number(self.timeout) or not 0 <= self.timeout < float("inf"):

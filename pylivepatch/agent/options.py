@@ -74,6 +74,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "gate": _gate,
     "suspended": _word(SUSPENDED),
     "incremental": _flag,
+    "count_calls": _flag,
 }
 
 
@@ -88,6 +89,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "timeout": _number,
     "deep": lambda text: _TRUTH.get(text.lower(), text),
     "incremental": lambda text: _TRUTH.get(text.lower(), text),
+    "count_calls": lambda text: _TRUTH.get(text.lower(), text),
     "gate": lambda text: None if text.lower() in ("none", "null") else _number(text),
 }
 

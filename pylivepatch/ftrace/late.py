@@ -27,7 +27,7 @@ from weakref import ref
 class LateEntry:
     """Called by a trampoline's late-entry block with every parameter's value, in the order of the fast locals."""
 
-    __slots__ = ("_code", "_commit", "_counter", "_defaults", "_function", "_make")
+    __slots__ = ("_code", "_commit", "_counter", "_defaults", "_function", "_make", "_note")
 
     def __init__(
         self,
@@ -36,8 +36,13 @@ class LateEntry:
         make: Callable[[], FunctionType],
         commit: Callable[[], Any],
         counter: list[int],
+        note: Callable[[], Any] | None = None,
     ) -> None:
-        """``code`` is the old code; ``make`` gives a function with the new one, whatever ``function`` runs now."""
+        """``code`` is the old code; ``make`` gives a function with the new one, whatever ``function`` runs now.
+
+        ``note`` is told of each such call.
+        """
+        self._note = note
         self._commit = commit
         self._counter = counter
         self._function = ref(function)  # a strong one would make a cycle through a code object: never collected
@@ -48,6 +53,8 @@ class LateEntry:
     def __call__(self, values: tuple[Any, ...]) -> Any:
         if not self._counter[0]:  # else the call was sent here by choice (mode per-task), and nothing is decided
             self._commit()
+        if self._note is not None:
+            self._note()
         function = self._function()
         if function is None or any(value is self for value in function.__code__.co_consts):
             function = self._make()  # it still runs this trampoline; that of another transition is to be called

@@ -20,7 +20,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, starmap
 from operator import call
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -54,6 +54,7 @@ from pylivepatch.errors import (
     UnswappableShape,
 )
 from pylivepatch.transition.swap import NOBODY_ASKS, Attribute, Guard, Question, Swap, build_trampoline
+from pylivepatch.transition.tally import Tally
 
 NEVER = 1 << 62
 """A counter that no number of exits brings to 0: the transition is reversed."""
@@ -89,6 +90,7 @@ class Transition:
         modules: Iterable[ModuleType],
         *,
         deep: bool,
+        tally: Tally | None = None,
     ) -> None:
         self.patch = patch
         self.action = action
@@ -100,13 +102,14 @@ class Transition:
         self.counter = [1]
         self.report: dict[str, Any] = {}
         self._deep = deep
+        self._tally = tally
         self._modules = list(modules)
         self._since: dict[Any, float] = {}
         self._done = _thread.allocate_lock()
         self._done.acquire()
         self._times: list[float] = []
         self._plan: list[Any] = []  # the steps of the commit
-        self._committer: list[int] = []
+        self._committer: list[Any] = []  # the thread that carried out the commit, or None for one that has no name
         self._found: list[Any] = []  # by the commit, in the place of each attribute
         self._hold = 0.0
         self._stages: dict[str, float] = {}
@@ -298,12 +301,17 @@ class Transition:
         for swap in self._all_swaps():
             yield set_code(swap.functions, swap.new.code)
             yield set_code(filter(None, map(call, swap.born)), swap.new.code)
-        yield map(self._committer.append, map(call, [_thread.get_ident]))
+        # The thread itself, not its ident: it may have ended before anybody looks.
+        threads: dict[int, Any] = threading._active  # type: ignore[attr-defined]
+        yield map(self._committer.append, map(threads.get, starmap(_thread.get_ident, [()])))
         yield calls([self._done.release])
 
     def _trampoline(self, swap: Swap, function: FunctionType) -> CodeType:
         defaults = {a.name: a.new for a in self.attributes if a.owner is function}
-        code = build_trampoline(swap, function, self.counter, self._commit, self._adopt, self._question, defaults)
+        note_late = self._tally.note_late if self._tally else None
+        code = build_trampoline(
+            swap, function, self.counter, self._commit, self._adopt, self._question, defaults, note_late
+        )
         self._inside[id(code)] = swap.template.body
         return code
 
@@ -546,7 +554,6 @@ class Transition:
     def _clean_up(self) -> None:
         self._stage("")
         _give_way()
-        names = {t.ident: t.name for t in threading.enumerate()}
         self.report |= {
             "patch": self.patch,
             "action": self.action,
@@ -558,8 +565,14 @@ class Transition:
             "forced": self.forced is not None,
             "overwritten": [a.label for a, _ in self.overwritten()],
             "allowed": self.allowed,
-            "committed_by": names.get(self._committer[0], "?") if self._committer else "",
         }
+        for thread in self._committer:
+            self.report["committed_by"] = getattr(thread, "name", "?")
+        self.report.setdefault("committed_by", "")
+        if self._tally is not None:
+            self._tally.stop()
+            self.report["calls"] = self._tally.as_dict()
+        self._committer.clear()
         self._plan.clear()
         self._remember_who_lingers()
         self._accounts = Accounts((), (), list)

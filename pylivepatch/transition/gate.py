@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from pylivepatch.transition.inside import Inside, caller_is_inside, loop_is_running, note_entry
 from pylivepatch.transition.swap import Question
+from pylivepatch.transition.tally import Tally
 
 if TYPE_CHECKING:
     import asyncio
@@ -75,17 +76,18 @@ class _Try:
 
 
 class Gate:
-    """One transition's gate. ``codes`` are its trampolines.
+    """One transition's gate. ``codes`` are its trampolines, ``tally`` counts who asks.
 
     ``waits``, ``longest`` (seconds) and ``tries`` say what it did.
     """
 
-    def __init__(self, bound: float, codes: Inside) -> None:
+    def __init__(self, bound: float, codes: Inside, tally: Tally | None = None) -> None:
         self.bound = bound
         self.tries = 0
         self.waits = 0
         self.longest = 0.0
         self._codes = codes
+        self._tally = tally
         self._try: _Try | None = None
         self.question = Question([1], self._attend, self._attend_awaiting)
 
@@ -117,6 +119,8 @@ class Gate:
     # --- in the callers -----------------------------------------------------------------------------------
 
     def _attend(self) -> bool:
+        if self._tally is not None:
+            self._tally.note()
         current = self._try
         if current is not None and not loop_is_running() and not self._is_inside(sys._getframe(1)):
             current.begin()
@@ -125,6 +129,8 @@ class Gate:
         return False
 
     async def _attend_awaiting(self) -> bool:
+        if self._tally is not None:
+            self._tally.note()
         current = self._try
         if current is not None and loop_is_running() and not self._is_inside(sys._getframe(1)):
             import asyncio  # imported already, as its loop is running; a process without it must not pay

@@ -106,6 +106,8 @@ class PerTask(Transition):
         return self._choose_for(sys._getframe(1))
 
     def _choose_for(self, frame: Any) -> bool:
+        if self._tally is not None:
+            self._tally.note()
         if self._new:
             return self.state is not State.REVERSED and caller_is_inside(frame, self._new)
         if self.state is State.REVERSED or caller_is_inside(frame, self._inside):

@@ -32,6 +32,7 @@ from pylivepatch.activeness.variables import suspension
 from pylivepatch.commit import switch_if_idle
 from pylivepatch.transition.base import State, Transition
 from pylivepatch.transition.gate import Gate
+from pylivepatch.transition.swap import NOBODY_ASKS
 
 _FIRST_POLL, _LAST_POLL = 0.0005, 0.02  # seconds between two looks while draining
 _EXPLAIN_EVERY = 0.25  # seconds between two searches for who holds
@@ -51,12 +52,12 @@ class Refcount(Transition):
         super().__init__(*args, **kwargs)
         self._allow_suspended = allow_suspended
         self._told = 0.0  # when it was last said who holds
-        self.gate = Gate(gate, self._inside) if gate else None
+        self.gate = Gate(gate, self._inside, self._tally) if gate else None
 
     def carry_out(self, deadline: float) -> None:
         if self.commit_if_idle():
             return
-        self.enable()
+        self.enable(self._tally.question if self._tally else NOBODY_ASKS)
         self.drain(deadline)
         self.release()
         if self.gate is None:

@@ -207,8 +207,12 @@ def build_trampoline(
     adopt: Callable[[Swap, FunctionType], None],
     question: Question,
     new_defaults: Mapping[str, Any],
+    note_late: Callable[[], Any] | None = None,
 ) -> CodeType:
-    """The trampoline of ``swap`` for one function object. ``new_defaults`` come with the new code."""
+    """The trampoline of ``swap`` for one function object. ``new_defaults`` come with the new code.
+
+    ``note_late`` is told of each late entry.
+    """
 
     def made_new() -> FunctionType:
         f = FunctionType(swap.new.code, function_globals, function_name, closure=closure)
@@ -221,7 +225,7 @@ def build_trampoline(
     values: dict[str, Any] = {
         "counter": counter,
         "commit": commit,
-        "late_entry": LateEntry(function, swap.old.code, made_new, commit, counter),
+        "late_entry": LateEntry(function, swap.old.code, made_new, commit, counter, note_late),
         "scratch": [None],
         "asking": question.asking,
         "attend": question.attend_awaiting if awaits(swap.old.code) else question.attend,
