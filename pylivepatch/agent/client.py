@@ -58,9 +58,13 @@ class Client:
         found: list[dict[str, Any]] = self._get("/patches")["patches"]
         return found
 
-    def status(self) -> dict[str, Any]:
-        """``transition`` under way or ``None``, ``work`` that the agent is at, how the ``last`` ended, ``taints``."""
-        return self._get("/status")
+    def status(self, *, watch: float | None = None) -> dict[str, Any]:
+        """``transition`` under way or ``None``, ``work`` that the agent is at, how the ``last`` ended, ``taints``.
+
+        With ``watch`` a ticker goes on for so many seconds, and ``ticker`` says what it saw since it began: ``worst``,
+        the longest time in seconds by which a thread of the process came to run too late, ``at`` which time, ``ticks``.
+        """
+        return self._get("/status" if watch is None else f"/status?watch={watch:g}")
 
     def tasks(self, *, callers: bool = False) -> list[dict[str, Any]]:
         """Each thread and some hundred asyncio tasks: ``kind``, ``name``, ``function``, ``file``, ``line``.

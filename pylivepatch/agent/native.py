@@ -6,12 +6,13 @@ run only when the application's event loop has nothing to do, and each would wai
 
 from __future__ import annotations
 
-import _thread  # noqa: F401  these two are looked up by name, in sys.modules
+import _thread  # noqa: F401  these three are looked up by name, in sys.modules
 import os
 import select  # noqa: F401
 import socket
 import sys
 import threading
+import time  # noqa: F401
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,7 @@ def start_thread(run: Callable[[], None], name: str) -> Callable[[], None]:
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         return thread.join
-    ended = _original("_thread", "allocate_lock")()
+    ended = new_lock()
     ended.acquire()
 
     def body() -> None:
@@ -69,6 +70,17 @@ def accept(listener: socket.socket) -> socket.socket:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def new_lock() -> Any:
+    """A ``_thread.lock``."""
+    return _original("_thread", "allocate_lock")()
+
+
+def sleep() -> Callable[[float], None]:
+    """``time.sleep``, as the system has it."""
+    found: Callable[[float], None] = _original("time", "sleep")
+    return found
 
 
 def new_poll() -> Any:

@@ -2,7 +2,8 @@
 
 =========================== ==================================================================
 ``GET /``                   the process: pid, Python, where it runs, since when
-``GET /status``             the transition under way, how the last one ended, the taints
+``GET /status``             the transition under way, how the last one ended, the taints; ``?watch=5``: measure how late
+                            threads come to run, for so many seconds from now on
 ``GET /tasks``              each thread, and some hundred asyncio tasks: where it stands; ``?callers=1``
 ``POST /status/reverse``    have the transition under way taken back; ``force``, ``signal`` alike
 ``GET /patches``            the stack of applied patches, oldest first
@@ -31,9 +32,12 @@ from typing import Any
 
 from pylivepatch import errors
 from pylivepatch.agent import options
+from pylivepatch.agent.ticker import Watch
 from pylivepatch.agent.traces import LARGEST_TRACE, TRACE_SIZE
 from pylivepatch.agent.wire import BadRequest, Request
 from pylivepatch.agent.work import Engine, Work, Worker
+
+LONGEST_WATCH = 60.0  # seconds
 
 
 class Routes:
@@ -43,6 +47,7 @@ class Routes:
         self._engine = engine
         self._worker = worker
         self._started = time.monotonic()
+        self._watch: Watch | None = None  # of all clients that watch
 
     def answer(self, request: Request) -> tuple[HTTPStatus, Any] | Work:
         """Answer one request.
@@ -90,14 +95,28 @@ class Routes:
     def _info(self, _request: Request) -> tuple[HTTPStatus, Any]:
         return HTTPStatus.OK, {**info(), "uptime": round(time.monotonic() - self._started, 3)}
 
-    def _status(self, _request: Request) -> tuple[HTTPStatus, Any]:
+    def _status(self, request: Request) -> tuple[HTTPStatus, Any]:
         current = self._worker.current
         work = {"action": current.action, "patch": current.patch} if current else None
         taints = [taint.as_dict() for taint in self._engine.taints()]
         state = {"transition": self._engine.status(), "work": work, "last": self._worker.last, "taints": taints}
         if partial := [patch.name for patch in self._engine.patches() if patch.as_dict().get("partial")]:
             state["partial"] = partial
+        if "watch" in request.query:
+            state["ticker"] = self._watched(request.query["watch"])
         return HTTPStatus.OK, state
+
+    def _watched(self, text: str) -> dict[str, Any]:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds <= LONGEST_WATCH:
+            raise BadRequest(
+                HTTPStatus.BAD_REQUEST, f"watch={text} makes no sense", f"it is seconds, up to {LONGEST_WATCH:g}"
+            )
+        self._watch = self._worker.ticker.watch(seconds, instead=self._watch)
+        return self._watch.as_dict()
 
     def _tasks(self, request: Request) -> tuple[HTTPStatus, Any]:
         return HTTPStatus.OK, {"tasks": self._engine.everyone(callers=request.query.get("callers") == "1")}

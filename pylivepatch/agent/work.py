@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from pylivepatch import errors, events
 from pylivepatch.agent import native
+from pylivepatch.agent.ticker import Ticker, Watch
 from pylivepatch.agent.traces import Tracer, Traces
 
 log = logging.getLogger("pylivepatch.agent")
@@ -88,6 +89,7 @@ class Worker:
         self._engine = engine
         self._wake = wake
         self.traces = Traces()
+        self.ticker = Ticker()
         self.current: Work | None = None
         self.last: dict[str, Any] | None = None
 
@@ -150,19 +152,28 @@ class Worker:
                 self._wake()
 
         unsubscribe = events.subscribe(on_event)
+        watch = self.ticker.watch() if self.ticker.runs else None  # somebody watches: tell what was seen meanwhile
         try:
             report = work.run(work)
-            outcome = Outcome(HTTPStatus.OK, {"result": dict(report)})
+            outcome = Outcome(HTTPStatus.OK, {"result": dict(report) | _seen(watch)})
         except BaseException as error:  # also SystemExit of a patch's own code: the client must hear of it
             outcome = Outcome(status_of(error), {"error": error_as_dict(error)})
+            outcome.value["error"]["details"] |= _seen(watch)
             if not isinstance(error, errors.LivePatchError):
                 log.exception("%s of %s failed", work.action, work.patch)
         finally:
             unsubscribe()
+            if watch is not None:
+                self.ticker.end(watch)
         if work.action not in ("portrait", "trace"):  # no answer to how the last change of the process ended
             self.last = {"action": work.action, "patch": work.patch, "time": time.time(), **outcome.value}
         work.items.append(outcome)  # the agent's thread clears ``current`` when it takes this up
         self._wake()
+
+
+
+def _seen(watch: Watch | None) -> dict[str, Any]:
+    return {} if watch is None else {"ticker": watch.as_dict()}
 
 
 _STATUS: tuple[tuple[type[BaseException], HTTPStatus], ...] = (
