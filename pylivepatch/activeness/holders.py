@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
+from pylivepatch.activeness.greenlets import name_of
 from pylivepatch.activeness.pace import paced
 from pylivepatch.activeness.references import can_be_suspended
 from pylivepatch.activeness.tasks import frame_of, in_tasks
@@ -116,9 +117,8 @@ def in_greenlets(code: CodeType, greenlets: Iterable[Any], since: dict[Any, floa
         frame, depth = greenlet.gr_frame, 0
         while frame is not None:
             if frame.f_code is code:
-                name = getattr(greenlet, "name", "") or f"{id(greenlet):#x}"
                 started = since.setdefault(f"greenlet {id(greenlet)} {depth}", time.time())
-                found.append(_holder("greenlet", name, frame, started))
+                found.append(_holder("greenlet", name_of(greenlet), frame, started))
             frame, depth = frame.f_back, depth + 1
     return found
 

@@ -29,14 +29,14 @@ def every_frame(objects: list[Any]) -> Iterator[Any]:
     """
     threads = chain.from_iterable(map(dict.values, starmap(sys._current_frames, [()])))
     found: list[Any] = []  # the few among the many: the heap is gone through once
-    wanted = _of_types([*_greenlet_types(), *(kind for kind, _ in _SUSPENDED)], objects)
-    greenlets = map(attrgetter("gr_frame"), _of_types(_greenlet_types(), found))
-    suspended = [filter(None, map(attrgetter(name), _of_types([kind], found))) for kind, name in _SUSPENDED]
+    wanted = of_types([*greenlet_types(), *(kind for kind, _ in _SUSPENDED)], objects)
+    greenlets = map(attrgetter("gr_frame"), of_types(greenlet_types(), found))
+    suspended = [filter(None, map(attrgetter(name), of_types([kind], found))) for kind, name in _SUSPENDED]
     search: Iterator[Any] = filter(None, map(found.extend, (wanted,)))  # gives nothing
     return chain(_stacks(threads), search, _stacks(filter(None, greenlets)), *suspended)
 
 
-def _of_types(types: list[type], objects: list[Any]) -> Iterator[Any]:
+def of_types(types: list[type], objects: list[Any]) -> Iterator[Any]:
     """Told by the types' ids: a metaclass may have a ``__hash__`` in Python, or none."""
     return compress(objects, map(set(map(id, types)).__contains__, map(id, map(type, objects))))
 
@@ -47,7 +47,8 @@ def _stacks(tops: Iterator[Any]) -> Iterator[Any]:
     return chain.from_iterable(map(takewhile, repeat(bool), map(accumulate, starts, repeat(getattr))))
 
 
-def _greenlet_types() -> list[type]:
+def greenlet_types() -> list[type]:
+    """The type of greenlets and those derived from it; none where there is no greenlet."""
     greenlet = sys.modules.get("greenlet")
     if greenlet is None:
         return []

@@ -66,6 +66,14 @@ class Client:
         """
         return self._get("/status" if watch is None else f"/status?watch={watch:g}")
 
+    def everyone(self, *, callers: bool = False, greenlets: bool = False) -> dict[str, Any]:
+        """As :meth:`tasks` in ``tasks``, and with ``greenlets`` those that are switched out. These are found by a look
+        through the heap, which holds every thread meanwhile. Where the process has imported greenlet, ``greenlets``
+        says how many are ``asleep``, for how many seconds the last look ``held`` everybody, and whether they are
+        ``readable`` in that ``version`` of greenlet.
+        """
+        return self._get(f"/tasks?callers={callers:d}&greenlets={greenlets:d}")
+
     def tasks(self, *, callers: bool = False) -> list[dict[str, Any]]:
         """Each thread and some hundred asyncio tasks: ``kind``, ``name``, ``function``, ``file``, ``line``.
 

@@ -4,7 +4,8 @@
 ``GET /``                   the process: pid, Python, where it runs, since when
 ``GET /status``             the transition under way, how the last one ended, the taints; ``?watch=5``: measure how late
                             threads come to run, for so many seconds from now on
-``GET /tasks``              each thread, and some hundred asyncio tasks: where it stands; ``?callers=1``
+``GET /tasks``              each thread, and some hundred asyncio tasks: where it stands; ``?callers=1``;
+                            ``?greenlets=1``: those that are switched out too, which takes a look through the heap
 ``POST /status/reverse``    have the transition under way taken back; ``force``, ``signal`` alike
 ``GET /patches``            the stack of applied patches, oldest first
 ``POST /patches``           load; ``{"patch": base64, "timeout": 15.0, "deep": false, …}``
@@ -119,7 +120,11 @@ class Routes:
         return self._watch.as_dict()
 
     def _tasks(self, request: Request) -> tuple[HTTPStatus, Any]:
-        return HTTPStatus.OK, {"tasks": self._engine.everyone(callers=request.query.get("callers") == "1")}
+        asked = {name: request.query.get(name) == "1" for name in ("callers", "greenlets")}
+        answer: dict[str, Any] = {"tasks": self._engine.everyone(**asked)}
+        if about := self._engine.about_greenlets():
+            answer["greenlets"] = about
+        return HTTPStatus.OK, answer
 
     def _ask(self, request: Request) -> tuple[HTTPStatus, Any]:
         what = request.path.rpartition("/")[2]

@@ -337,6 +337,7 @@ def _at_exit() -> None:
 def _engine() -> Any:
     """The real engine: :mod:`pylivepatch.core`, with the reading of shipped patches beside it."""
     from pylivepatch import compiled, core, live, tracing
+    from pylivepatch.activeness.everyone import about_greenlets as all_about_greenlets
     from pylivepatch.activeness.everyone import everyone as all_threads_and_tasks
     from pylivepatch.taints import taints as all_taints
 
@@ -352,6 +353,7 @@ def _engine() -> Any:
         portrait = staticmethod(live.portrait)
         trace = staticmethod(tracing.start)
         everyone = staticmethod(all_threads_and_tasks)
+        about_greenlets = staticmethod(all_about_greenlets)
         decode = staticmethod(compiled.CompiledPatch.from_bytes)
 
     return CoreEngine()

@@ -82,9 +82,9 @@ def tasks_and_threads() -> list[tuple[str, str, Any, list[FrameType]]]:
     result: list[tuple[str, str, Any, list[FrameType]]] = []
     asyncio = sys.modules.get("asyncio")
     loops: list[Any] = []
-    for ident, top in sys._current_frames().items():
-        if ident == threading.get_ident():
-            continue
+    tops = sys._current_frames()
+    tops.pop(threading.get_ident(), None)  # this frame: a variable with it would keep it, and all that it refers to
+    for ident, top in tops.items():
         stack: list[FrameType] = []
         frame: FrameType | None = top
         while frame is not None:

@@ -25,6 +25,7 @@ import time
 import weakref
 from typing import Any
 
+from pylivepatch.activeness.greenlets import known, name_of, stack_of
 from pylivepatch.activeness.references import counts, nested_code
 from pylivepatch.errors import LivePatchError
 from pylivepatch.transition.base import State, Transition
@@ -130,6 +131,11 @@ class PerTask(Transition):
             inside = any(is_inside(frame, self._inside) for frame in stack)
             moved = key in self._moved_threads if isinstance(key, int) else key in self._moved
             result.append({"kind": kind, "name": name, "patch_state": int(moved or not inside)})
+        for greenlet in known.asleep():  # those that somebody who watches has asked for
+            inside = any(is_inside(frame, self._inside) for frame in stack_of(greenlet))
+            state = int(not inside or greenlet in self._moved)
+            result.append({"kind": "greenlet", "name": name_of(greenlet), "patch_state": state})
+            del greenlet
         return result
 
 
