@@ -94,6 +94,9 @@ def _transition(function: Function) -> Function:
 
 
 def _record(function: Function) -> Function:
+    function = click.option(
+        "--greenlets", is_flag=True, help="In the record, those that are switched out; looking holds every thread."
+    )(function)
     function = click.option("--events", metavar="FILE", help="Keep what happens as JSON lines, for `report`.")(function)
     return click.option("--report", metavar="FILE", help="Show what happened as an HTML page.")(function)
 
@@ -197,7 +200,14 @@ def list_(pid: int | None, socket: str | None, json: bool) -> None:
         process.list_patches(Output(json=json), process.target(pid, socket))
 
 
+def _greenlets(function: Function) -> Function:
+    return click.option(
+        "--greenlets", is_flag=True, help="Show those that are switched out; looking for them holds every thread."
+    )(function)
+
+
 def _watch(function: Function) -> Function:
+    function = _greenlets(function)
     count = click.option("--count", type=click.IntRange(min=1), metavar="N", help="So many looks, then end.")
     function = count(function)
     return click.option(
@@ -215,11 +225,11 @@ def _watch(function: Function) -> Function:
 @click.option("--watch", is_flag=True, help="Look again and again, as top does.")
 @_watch
 @_json
-def status(pid: int | None, socket: str | None, watch: bool, interval: float, count: int | None, json: bool) -> None:
+def status(pid: int | None, socket: str | None, watch: bool, json: bool, **options: Any) -> None:
     """Show the transition under way in a process: its stage, its counter, who holds it."""
     client = process.target(pid, socket)
     if watch:
-        top_command.top(Output(json=json), client, interval=interval, count=count)
+        top_command.top(Output(json=json), client, **options)
     else:
         process.status(Output(json=json), client)
 
@@ -228,13 +238,13 @@ def status(pid: int | None, socket: str | None, watch: bool, interval: float, co
 @_target
 @_watch
 @_json
-def top(pid: int | None, socket: str | None, interval: float, count: int | None, json: bool) -> None:
-    """Watch a process: patches, the transition, who holds it, where each thread and task stands.
+def top(pid: int | None, socket: str | None, json: bool, **options: Any) -> None:
+    """Watch a process: patches, the transition, who holds it, where each thread and task stands, the worst delay.
 
     Keys on a terminal: r reverse, f force, u unload the newest patch, q quit. Elsewhere it prints a block for each
     look, with --json an object a line.
     """
-    top_command.top(Output(json=json), process.target(pid, socket), interval=interval, count=count)
+    top_command.top(Output(json=json), process.target(pid, socket), **options)
 
 
 @app.command()

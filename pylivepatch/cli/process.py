@@ -42,16 +42,21 @@ def load(
     replace: bool,
     report: str | None,
     events: str | None,
+    greenlets: bool,
     **options: Any,
 ) -> None:
-    """Load a patch file, show its stages, say how it went. ``report`` and ``events`` are files for a record of it."""
+    """Load a patch file, show its stages, say how it went.
+
+    ``report`` and ``events`` are files for a record of it, which shows also ``greenlets`` that are switched out.
+    """
+    options = _recorded(report, events, greenlets, options)
     Way(timeout, **options)
     more = _known_to_all(options) | ({"replace": True} if replace else {})
 
     def work(on_event: OnEvent) -> dict[str, Any]:
         return client.load(file, timeout=timeout, on_event=on_event, **more)
 
-    record = recording(out, client, "load", file, report=report, events=events)
+    record = recording(out, client, "load", file, report=report, events=events, greenlets=greenlets)
     _switch(out, client, "load", file, _bound(timeout, options), work, record)
 
 
@@ -63,16 +68,27 @@ def unload(
     timeout: float,
     report: str | None,
     events: str | None,
+    greenlets: bool,
     **options: Any,
 ) -> None:
-    """Unload a patch, show the stages, say how it went. ``report`` and ``events`` are files for a record of it."""
+    """Unload a patch, show the stages, say how it went. For ``report``, ``events``, ``greenlets`` see :func:`load`."""
+    options = _recorded(report, events, greenlets, options)
     Way(timeout, **options)
 
     def work(on_event: OnEvent) -> dict[str, Any]:
         return client.unload(name, timeout=timeout, on_event=on_event, **_known_to_all(options))
 
-    record = recording(out, client, "unload", name, report=report, events=events)
+    record = recording(out, client, "unload", name, report=report, events=events, greenlets=greenlets)
     _switch(out, client, "unload", name, _bound(timeout, options), work, record)
+
+
+def _recorded(report: str | None, events: str | None, greenlets: bool, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a transition, with what only a record of it needs."""
+    if report is None and events is None:
+        if greenlets:
+            raise click.UsageError("--greenlets is for --report and --events")
+        return options
+    return options | {"count_calls": True}
 
 
 def _bound(timeout: float, options: Mapping[str, Any]) -> str:
@@ -84,7 +100,7 @@ def _bound(timeout: float, options: Mapping[str, Any]) -> str:
 
 def _known_to_all(options: dict[str, Any]) -> dict[str, Any]:
     """Without what an older agent does not know, where it is not asked for."""
-    return {name: value for name, value in options.items() if name != "incremental" or value}
+    return {name: value for name, value in options.items() if name not in ("incremental", "count_calls") or value}
 
 
 def _switch(
@@ -167,6 +183,11 @@ def tell_report(out: Output, report: Mapping[str, Any]) -> None:
         out.say(f"In the place of {', '.join(replaced)}")
     if (hold := report.get("longest_hold")) is not None:
         out.say(f"Longest moment that anyone stood: {seconds(float(hold))}")
+    if (ticker := report.get("ticker")) and ticker["ticks"]:
+        each, worst = seconds(ticker["interval"]), seconds(ticker["worst"])
+        out.say(f"Worst delay of a thread that asks to run each {each}: {worst}")
+    if calls := report.get("calls"):
+        out.say(f"Calls through trampolines: {calls['entered']:,}, to the new functions {calls['redirected']:,}")
     if stood := report.get("stood"):
         out.say(f"The machine stood for {', then '.join(map(seconds, stood))}")
     if report.get("forced"):

@@ -16,10 +16,12 @@ from pylivepatch.patch import Patch
 from pylivepatch.report import Recorder, html, picture, read, trace_events
 from pylivepatch.tracing.formats import perfetto
 
+_TICKS = 2.0  # seconds that the process goes on measuring delays after the last look
+
 
 @contextmanager
 def recording(
-    out: Output, client: Client, action: str, what: str, *, report: str | None, events: str | None
+    out: Output, client: Client, action: str, what: str, *, report: str | None, events: str | None, greenlets: bool
 ) -> Iterator[Recorder | None]:
     """Record what happens in the block, where a report or an event log is asked for; the report is written at its end,
     also where it fails. ``what`` is the patch file of a load, the patch's name of an unload.
@@ -41,8 +43,12 @@ def recording(
             "diffs": _diffs(patch) if patch is not None else [],
             **{name: info.get(name) for name in ("pid", "python", "argv")},
         }
+
+        def look() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+            return second.status(watch=_TICKS), second.everyone(callers=True, greenlets=greenlets)
+
         try:
-            with Recorder(log, lambda: (second.status(), second.tasks(callers=True)), **begun) as recorder:
+            with Recorder(log, look, **begun) as recorder:
                 yield recorder
         finally:
             log.seek(0)

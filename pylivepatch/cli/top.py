@@ -26,6 +26,8 @@ from pylivepatch.cli.progress import STAGES
 from pylivepatch.errors import LivePatchError
 
 KEYS = "r reverse   f force   u unload the newest   q quit"
+_LONGEST_WATCH = 60.0  # seconds that an agent's ticker is asked for at most
+_PLAIN = 60  # lines of a block where there is no terminal
 
 
 @dataclass
@@ -33,21 +35,29 @@ class View:
     """What is shown: one look at the process, and what the last key did."""
 
     client: Client
+    interval: float = 1.0
+    greenlets: bool = False  # whether they may be looked for
     info: Mapping[str, Any] = field(default_factory=dict)
     status: Mapping[str, Any] = field(default_factory=dict)
     patches: list[dict[str, Any]] = field(default_factory=list)
     tasks: list[dict[str, Any]] = field(default_factory=list)
+    about: Mapping[str, Any] = field(default_factory=dict)  # the greenlets
     asks: str = ""  # the key that waits for "y"
     said: str = ""
 
     def look(self) -> None:
         """Ask the process. Raises what :class:`Client` raises."""
-        self.status, self.patches, self.tasks = self.client.status(), self.client.patches(), self.client.tasks()
+        ticks_for = min(_LONGEST_WATCH, 2 * self.interval + 2)  # it ends by itself when nobody looks any more
+        self.status, self.patches = self.client.status(watch=ticks_for), self.client.patches()
+        found = self.client.everyone(greenlets=self.greenlets)
+        self.tasks, self.about = found["tasks"], found.get("greenlets") or {}
         self.info = self.info or self.client.info()
 
     def as_dict(self) -> dict[str, Any]:
         rows = [{**task, "patch_state": self.patch_state(task)} for task in self.tasks]
-        return {"time": time.time(), "pid": self.info.get("pid"), **self.status, "patches": self.patches, "tasks": rows}
+        about = {"greenlets": self.about} if self.about else {}
+        seen = {**self.status, "patches": self.patches, "tasks": rows, **about}
+        return {"time": time.time(), "pid": self.info.get("pid"), **seen}
 
     def patch_state(self, task: Mapping[str, Any]) -> int:
         """As in ``/proc/PID/patch_state``: -1 where no transition is under way, else whether it runs new functions."""
@@ -98,9 +108,10 @@ class View:
             Text.assemble(
                 (f"pid {self.info.get('pid')}", "bold"),
                 f"  Python {self.info.get('python')}  {time.strftime('%H:%M:%S')}  ",
-                (f"{len(self.tasks)} threads and tasks", "dim"),
+                (", ".join(self._counts()), "dim"),
             )
         ]
+        parts += [Text(line, style="dim") for line in (*_delay(self.status.get("ticker")), *self._of_greenlets())]
         transition = self.status.get("transition")
         if transition:
             stage = str(transition.get("stage"))
@@ -119,18 +130,45 @@ class View:
         if self.said:
             parts.append(Text(self.said, style="cyan"))
         held = len((transition or {}).get("holders") or ())
-        used = 6 + (len(self.patches) + 1) * bool(self.patches) + (2 * min(held, 8) + 2) * bool(held)
+        used = len(parts) + 4 + (len(self.patches) + 1) * bool(self.patches) + (2 * min(held, 8) + 2) * bool(held)
         parts.append(self._rows(max(3, height - used - len(self.status.get("taints") or ()))))
         return Group(*parts, Text(KEYS, style="dim"))
 
     def _rows(self, most: int) -> RenderableType:
+        untold = self.about.get("asleep", 0) - self._counted("greenlet") if self.greenlets else 0
         shown = sorted(self.tasks, key=lambda task: (self.patch_state(task), task["kind"], task["name"]))
         rows = [
             [f"{task['kind']} {task['name']}"[:26], str(self.patch_state(task)), _place(task)] for task in shown[:most]
         ]
-        if len(shown) > most:
-            rows.append([f"… and {len(shown) - most} more", "", ""])
+        if (more := max(0, len(shown) - most) + max(0, untold)) > 0:
+            rows.append([f"… and {more:,} more", "", ""])
         return table("", ["who", "patch_state", "where"], rows)
+
+    def _counted(self, kind: str) -> int:
+        return sum(task["kind"] == kind for task in self.tasks)
+
+    def _counts(self) -> Iterator[str]:
+        for kind in ("thread", "task"):
+            if found := self._counted(kind):
+                yield f"{found:,} {kind}{'s' if found != 1 else ''}"
+
+    def _of_greenlets(self) -> Iterator[str]:
+        if not self.about:
+            return
+        if not self.about["readable"]:
+            yield f"greenlets: those of greenlet {self.about['version']} cannot be read safely"
+        elif not self.greenlets:
+            yield "greenlets: not looked for (--greenlets; the look holds every thread for a while)"
+        else:
+            asleep, held = self.about["asleep"], seconds(self.about["held"])
+            yield f"greenlets: {asleep:,} switched out; the look for them held every thread for {held}"
+
+
+def _delay(ticker: Mapping[str, Any] | None) -> Iterator[str]:
+    if ticker and ticker["ticks"]:
+        at = time.strftime("%H:%M:%S", time.localtime(ticker["at"]))
+        each = seconds(ticker["interval"])
+        yield f"ticker: worst delay {seconds(ticker['worst'])}, at {at} ({ticker['ticks']:,} ticks, one each {each})"
 
 
 def _marks(patch: Mapping[str, Any]) -> str:
@@ -141,9 +179,12 @@ def _place(task: Mapping[str, Any]) -> str:
     return f"{task['function']}:{task['line']}"
 
 
-def top(out: Output, client: Client, *, interval: float, count: int | None) -> None:
-    """Look at the process every ``interval`` seconds, ``count`` times or until ``q`` or Ctrl-C."""
-    view = View(client)
+def top(out: Output, client: Client, *, interval: float, count: int | None, greenlets: bool) -> None:
+    """Look at the process every ``interval`` seconds, ``count`` times or until ``q`` or Ctrl-C.
+
+    ``greenlets``: look for those that are switched out too.
+    """
+    view = View(client, interval, greenlets)
     view.look()
     if out.json or not (out.console.is_terminal and sys.stdin.isatty()):
         for number in _looks(count):
@@ -153,7 +194,7 @@ def top(out: Output, client: Client, *, interval: float, count: int | None) -> N
             if out.json:
                 out.line(view.as_dict())
             else:
-                out.console.print(view.render(1 << 20))
+                out.console.print(view.render(_PLAIN))
                 out.say()
         return
     with _keys(), Live(console=out.console, screen=True, auto_refresh=False) as live:

@@ -2,7 +2,8 @@
 
 ==========  ==========================================================================================================
 ``begun``   the first line: ``action``, ``patch``, the process, ``interval`` between two looks, ``diffs`` of modules
-``sample``  a look: ``transition`` (stage, counter, holders, patch_state) or ``None``, ``tasks``; ``until`` it ended
+``sample``  a look: ``transition`` (stage, counter, holders, patch_state) or ``None``, ``tasks``; ``until`` it ended;
+            ``ticker`` and ``greenlets`` as the agent tells them, where it does
 ``unseen``  a look that failed, with the ``error``
 ``ended``   the last line: ``result``, the engine's report, or ``error``
 otherwise   an event of the engine's, as it came (``pylivepatch/events.py``)
@@ -23,14 +24,15 @@ from pylivepatch.errors import LivePatchError
 INTERVAL = 0.02  # seconds from the end of a look to the next one
 _AFTER = 5  # looks after the end, which show who runs the new version
 
-Look = Callable[[], tuple[Mapping[str, Any], list[dict[str, Any]]]]
+Look = Callable[[], tuple[Mapping[str, Any], Mapping[str, Any]]]
 
 
 class Recorder:
     """Writes a log while something happens. A context manager: it looks at the process until it is left.
 
-    ``look`` gives the process's status and everyone who is there. It is called on a thread of the recorder's own, at
-    least once before the block begins and some times after its end. An exception of the block is noted and goes on.
+    ``look`` gives the process's status, and everyone who is there, as the agent answers. It is called on a thread of
+    the recorder's own, at least once before the block begins and some times after its end. An exception of the block is
+    noted and goes on.
     """
 
     def __init__(self, file: TextIO, look: Look, **begun: Any) -> None:
@@ -79,7 +81,7 @@ class Recorder:
     def _sample(self) -> None:
         begun = time.time()
         try:
-            status, tasks = self._look()
+            status, everyone = self._look()
         except LivePatchError as error:
             self.note({"event": "unseen", "time": begun, "error": error.as_dict()})
             return
@@ -88,9 +90,10 @@ class Recorder:
             wanted = ("stage", "counter", "holders", "patch_state")
             transition = {name: transition[name] for name in wanted if name in transition}
         kept = ("kind", "name", "function", "line", "callers")  # an older agent tells no callers
-        tasks = [{name: task[name] for name in kept if name in task} for task in tasks]
+        tasks = [{name: task[name] for name in kept if name in task} for task in everyone["tasks"]]
         sample = {"event": "sample", "time": begun, "until": time.time(), "transition": transition, "tasks": tasks}
-        self.note(sample)
+        more = {"ticker": status.get("ticker"), "greenlets": everyone.get("greenlets")}
+        self.note(sample | {name: value for name, value in more.items() if value is not None})
 
 
 def read(file: TextIO, name: str) -> list[dict[str, Any]]:

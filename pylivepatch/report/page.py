@@ -59,6 +59,9 @@ def _numbers(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "committed by", f"thread {result['committed_by']}"
     if "longest_hold" in result:
         yield "longest moment that anyone stood", _seconds(result["longest_hold"])
+    yield from _delay(shown["delay"])
+    if calls := result.get("calls"):
+        yield "calls through trampolines", _calls(calls, result.get("stages") or {})
     for stood in result.get("stood") or ():
         yield "the machine stood for", _seconds(stood)
     if gate := result.get("gate"):
@@ -68,15 +71,32 @@ def _numbers(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "search of the heap", _seconds(result["deep_search"])
 
 
+def _delay(delay: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, when in (("during", "worst delay"), ("before", "worst delay before it")):
+        if (seen := delay[name]) and seen["ticks"]:
+            asks = f"of a thread of the process that asks to run each {_seconds(seen['interval'])}"
+            yield when, f"{_seconds(seen['worst'])}, {asks} ({seen['ticks']:,} times)"
+
+
+def _calls(calls: Mapping[str, Any], stages: Mapping[str, Any]) -> str:
+    if not {"enable", "gate"} & stages.keys():
+        return "none: no trampoline was put in"
+    old, new = calls["entered"] - calls["redirected"], calls["redirected"]
+    return f"{calls['entered']:,}: {old:,} executed the old function, {new:,} went on to the new one"
+
+
 def _sampling(sampling: Mapping[str, Any]) -> str:
     if sampling["median"] is None:
         return "The process was looked at less than twice: there are no lanes to speak of."
+    heap = ""
+    if held := sampling["heap_looks"]:
+        heap = f" Looking for greenlets that are switched out held every thread for up to {_seconds(held)} each time."
     unseen = f" {sampling['unseen']} more looks failed." if sampling["unseen"] else ""
     return (
         f"Lanes are samples: {sampling['count']} looks, {_seconds(sampling['median'])} apart (median; the longest "
         f"gap is {_seconds(sampling['longest'])}). What happened between two looks is not seen; a look is drawn "
         "until the next one, where that comes soon. Stages, the counter's events and "
-        f"the commit are the engine's own.{unseen}"
+        f"the commit are the engine's own.{heap}{unseen}"
     )
 
 

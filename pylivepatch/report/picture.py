@@ -78,6 +78,7 @@ def picture(events: Sequence[Event]) -> dict[str, Any]:
         "holders": list(_holders(log)),
         "lanes": _lanes(log),
         "sampling": _sampling(log),
+        "delay": _delay(log),
         "result": ended.get("result"),
         "error": ended.get("error"),
     }
@@ -143,13 +144,24 @@ def _holders(log: _Log) -> Iterator[dict[str, Any]]:
 def _sampling(log: _Log) -> dict[str, Any]:
     times = [event["time"] for event in log.of("sample")]
     gaps = [after - before for before, after in pairwise(times)]
+    greenlets = [event["greenlets"] for event in log.of("sample") if event.get("greenlets")]
     return {
         "count": len(times),
         "unseen": len(list(log.of("unseen"))),
         "interval": log.events[0].get("interval"),
         "median": statistics.median(gaps) if gaps else None,
         "longest": max(gaps, default=None),
+        "heap_looks": max((about["held"] for about in greenlets), default=0.0),
     }
+
+
+def _delay(log: _Log) -> dict[str, Any]:
+    """What the ticker saw ``before`` the transition, and ``during`` it; ``None`` where there was none."""
+    ended = next(log.of("ended"), {})
+    begins = min((event["time"] for event in log.of("prepare", "ended")), default=float("inf"))
+    before = [event["ticker"] for event in log.of("sample") if event.get("ticker") and event["until"] < begins]
+    outcome = ended.get("result") or (ended.get("error") or {}).get("details") or {}
+    return {"before": before[-1] if before else None, "during": outcome.get("ticker")}
 
 
 def _lanes(log: _Log) -> list[dict[str, Any]]:
