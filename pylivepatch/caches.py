@@ -16,6 +16,7 @@ import gc
 import importlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -145,22 +146,65 @@ def _found(target: str) -> Callable[[frozenset[str]], Any]:
     return partial(found)
 
 
+_listed: dict[str, tuple[int, list[str]]] = {}
+"""Folder → when it changed, and the folders of distributions in it."""
+_named: dict[str, tuple[int, int, list[tuple[str, str]]]] = {}
+"""A distribution's folder → when it changed, when its list of entry points did (0: it has none), and the group's."""
+_SETTLED = 2.0  # seconds; a file system's clock is coarse: what changed just now may change again at the same time
+
+
 def _entry_points() -> list[tuple[str, str]]:
-    """Name and target of each entry point of the group. Read here: ``importlib.metadata`` is a large import."""
+    """Name and target of each entry point of the group. Read here: ``importlib.metadata`` is a large import.
+
+    What did not change since the last switch is not read again: that asks for two times of change a distribution.
+    """
     found: dict[str, str] = {}
-    for folder in filter(os.path.isdir, dict.fromkeys(path or "." for path in sys.path)):
-        names: list[str] = []
-        with suppress(OSError):
-            names += [name for name in os.listdir(folder) if name.endswith((".dist-info", ".egg-info"))]
-        for file in filter(Path.is_file, [Path(folder, name, "entry_points.txt") for name in names]):
-            give_way()
-            text = ""
-            with suppress(OSError, UnicodeError):
-                text = file.read_text("utf-8")
-            if f"[{GROUP}]" in text:
-                for name, target in _section(text):
-                    found.setdefault(name, target)
+    for folder in filter(os.path.isdir, dict.fromkeys(os.path.abspath(path) for path in sys.path)):
+        for place in _distributions(folder):
+            for name, target in _group_of(place):
+                found.setdefault(name, target)
     return list(found.items())
+
+
+def _distributions(folder: str) -> list[str]:
+    changed = _changed(folder)
+    known = _listed.get(folder)
+    if known is not None and known[0] == changed:
+        return known[1]
+    places: list[str] = []
+    with suppress(OSError):
+        names = [name for name in os.listdir(folder) if name.endswith((".dist-info", ".egg-info"))]
+        places += [os.path.join(folder, name) for name in names]
+    if _is_settled(changed):
+        _listed[folder] = changed, places
+    return places
+
+
+def _group_of(place: str) -> list[tuple[str, str]]:
+    changed = _changed(place)
+    known = _named.get(place)
+    file = os.path.join(place, "entry_points.txt")
+    if known is not None and known[0] == changed and (not known[1] or known[1] == _changed(file)):
+        return known[2]
+    give_way()
+    text, written = "", _changed(file) if os.path.isfile(file) else 0
+    with suppress(OSError, UnicodeError):
+        text += Path(file).read_text("utf-8") if written else ""
+    entries = list(_section(text)) if f"[{GROUP}]" in text else []
+    if _is_settled(max(changed, written)):
+        _named[place] = changed, written, entries
+    return entries
+
+
+def _changed(path: str) -> int:
+    """When a file or folder changed, in nanoseconds; 0 where it is gone meanwhile."""
+    with suppress(OSError):
+        return os.stat(path).st_mtime_ns
+    return 0
+
+
+def _is_settled(changed: int) -> bool:
+    return 0 < changed < (time.time() - _SETTLED) * 1e9
 
 
 def _section(text: str) -> Iterator[tuple[str, str]]:

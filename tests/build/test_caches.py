@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pylivepatch
+from pylivepatch import caches
 from tests.build.conftest import Package
 
 Make = Callable[..., Package]
@@ -76,6 +79,67 @@ def test_what_a_cache_held_is_destroyed_after_the_switch(package: Make) -> None:
     assert module.held(1) is None
     assert module.seen == [2]
     applied.unload()
+
+
+def names_of_frameworks() -> set[str]:
+    return {name for name, _ in caches._entry_points()}
+
+
+def age(*paths: Path) -> None:
+    """As if they had been written an hour ago."""
+    for path in paths:
+        was = path.stat().st_mtime
+        os.utime(path, (was - 3600, was - 3600))
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of ``sys.path`` with one distribution, installed long ago, whose entry points were looked at."""
+    entry_point(tmp_path, "early", "nobody:clear")
+    plain = tmp_path / "plain-1.0.dist-info"
+    plain.mkdir()
+    info = tmp_path / "early-1.0.dist-info"
+    age(info / "entry_points.txt", info, plain, tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert names_of_frameworks() == {"early"}
+    return tmp_path
+
+
+def test_entry_points_that_did_not_change_are_not_read_again(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_: pytest.fail("it was read again"))
+    monkeypatch.setattr(os, "listdir", lambda *_: pytest.fail("the folder was listed again"))
+    assert names_of_frameworks() == {"early"}
+
+
+def test_a_framework_that_is_installed_later_is_found(installed: Path) -> None:
+    entry_point(installed, "late", "nobody:clear")
+    assert names_of_frameworks() == {"early", "late"}
+    age(installed / "late-1.0.dist-info")
+    assert names_of_frameworks() == {"early", "late"}
+
+
+def test_entry_points_that_a_distribution_gets_later_are_found(installed: Path) -> None:
+    (installed / "plain-1.0.dist-info" / "entry_points.txt").write_text("[pylivepatch.caches]\nplain = nobody:clear\n")
+    assert names_of_frameworks() == {"early", "plain"}
+
+
+def test_entry_points_that_are_written_anew_are_read_anew(installed: Path) -> None:
+    (installed / "early-1.0.dist-info" / "entry_points.txt").write_text("[pylivepatch.caches]\nother = nobody:clear\n")
+    assert names_of_frameworks() == {"other"}
+
+
+def test_a_framework_that_is_taken_out_is_forgotten(installed: Path) -> None:
+    shutil.rmtree(installed / "early-1.0.dist-info")
+    assert names_of_frameworks() == set()
+
+
+def test_what_changed_a_moment_ago_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert names_of_frameworks() == set()
+    was = tmp_path.stat()
+    entry_point(tmp_path, "same", "nobody:clear")
+    os.utime(tmp_path, ns=(was.st_atime_ns, was.st_mtime_ns))  # as if the clock had not gone on
+    assert names_of_frameworks() == {"same"}
 
 
 def entry_point(folder: Path, name: str, target: str) -> None:
