@@ -83,7 +83,7 @@ class Things:
         if type(abstract) is frozenset and abstract:
             found["abstract"] = ", ".join(sorted(abstract))
         annotations = space.get("__annotations__")
-        if type(annotations) is dict:
+        if type(annotations) is dict and annotations:  # up to 3.13, who asks a class without any gives it an empty one
             found["annotations"] = self._short(annotations)
         elif type(annotate := space.get("__annotate_func__")) is FunctionType:
             found["annotate"] = code_digest(annotate.__code__)

@@ -6,6 +6,7 @@ met before within one description is referred to by its number, so that cycles e
 
 from __future__ import annotations
 
+import array
 import datetime
 import decimal
 import enum
@@ -36,6 +37,7 @@ _WRITTEN = ids_of(float, complex, bool, types.NoneType, types.EllipsisType, type
 _WRITTEN |= ids_of(datetime.date, datetime.timedelta, datetime.timezone, decimal.Decimal, fractions.Fraction)
 _WRITTEN |= ids_of(uuid.UUID, pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath)
 """Types whose own ``repr`` says all, in the same words everywhere."""
+_BUFFERS = ids_of(bytearray, array.array)
 _REDUCED = ids_of(operator.itemgetter, operator.attrgetter, operator.methodcaller)
 _MOMENTS = ids_of(datetime.datetime, datetime.time)
 _FIXED = ids_of(types.NoneType, datetime.timezone)
@@ -124,6 +126,9 @@ class Values:
             return f"{kind.__name__} {self.text(value.__reduce__()[1])}"
         if id(kind) in _MOMENTS and id(type(value.tzinfo)) in _FIXED:
             return repr(value)
+        if id(kind) in _BUFFERS:
+            self.changeable = True
+            return f"{name_of(kind)} {getattr(value, 'typecode', '')} {self.text(bytes(value))}"
         if kind is slice:
             return f"slice({self.text(value.start)}, {self.text(value.stop)}, {self.text(value.step)})"
         for base, write in _PLAIN:

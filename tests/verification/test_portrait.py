@@ -35,6 +35,8 @@ def value(source: str) -> str:
         ("__import__('re').compile('a', 2)", "__import__('re').compile('a', __import__('re').I)"),
         ("type('C', (), {'__module__': 'm'})()", "type('C', (), {'__module__': 'm'})()"),
         ("[object()]", "[object()]"),
+        ("bytearray(b'a')", "bytearray([97])"),
+        ("__import__('array').array('I', [1, 2])", "__import__('array').array('I', (1, 2))"),
     ],
 )
 def test_equal_things_give_equal_text(one: str, other: str) -> None:
@@ -57,6 +59,9 @@ def test_equal_things_give_equal_text(one: str, other: str) -> None:
         ("__import__('functools').partial(int, base=2)", "__import__('functools').partial(int, base=8)"),
         ("__import__('operator').itemgetter(1)", "__import__('operator').itemgetter(2)"),
         ("set()", "dict()"),
+        ("bytearray(b'a')", "bytearray(b'b')"),
+        ("__import__('array').array('I', [1, 2])", "__import__('array').array('I', [1, 3])"),
+        ("__import__('array').array('B', [1, 0])", "__import__('array').array('H', [1])"),
     ],
 )
 def test_different_things_give_different_text(one: str, other: str) -> None:
@@ -69,6 +74,12 @@ def test_where_code_stands_is_not_in_its_digest_but_in_its_lines() -> None:
     assert one["code"] == other["code"]
     assert one["lines"] != other["lines"]
     assert portrait(source.replace("= x", "= 1"))["f"]["code"] != one["code"]
+
+
+def test_who_asks_a_class_for_annotations_that_it_has_none_of_does_not_change_it() -> None:
+    source = "class C:\n    def f(self): return 1\n"
+    assert portrait(source + "C.__annotations__\n") == portrait(source)
+    assert portrait(source.replace("    def", "    x: int\n    def"))["C"] != portrait(source)["C"]
 
 
 def test_cycles_end() -> None:
