@@ -1,7 +1,7 @@
 """Standard libraries against themselves, formatted, and the next one: no crash, and a code for every difference.
 
-A few modules in each run, the whole library of the running Python by ``ROBUSTNESS=1``. ``python -m tests.robustness``
-takes every library that is here.
+A few modules in each run, every tenth among the slow tests, the whole library of the running Python by
+``ROBUSTNESS=1``. ``python -m tests.robustness`` takes every library that is here.
 """
 
 from __future__ import annotations
@@ -60,6 +60,27 @@ def test_a_few_modules_against_those_of_the_next_python() -> None:
     outcomes = of_sample(library(HERE), library(next_version()), "next")
     assert wrong(outcomes, may_differ=True) == []
     assert sum(len(one.codes) for one in outcomes) > 10
+
+
+def every_tenth(*sides: Path) -> list[str]:
+    return sorted({name for side in sides for name in units(side, tests=False)})[::10]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["same", "formatted"])
+def test_every_tenth_module_does_not_differ_from_its_copies(how: str) -> None:
+    here = library(HERE)
+    outcomes = list(sweep(here, here, how, tests=False, only=every_tenth(here)))
+    assert wrong(outcomes, may_differ=False) == []
+    assert len(outcomes) > 15
+
+
+@pytest.mark.slow
+def test_every_tenth_module_against_that_of_the_next_python() -> None:
+    here, after = library(HERE), library(next_version())
+    outcomes = list(sweep(here, after, "next", tests=False, only=every_tenth(here, after)))
+    assert wrong(outcomes, may_differ=True) == []
+    assert {"built", "refused", "unchanged"} <= {one.outcome for one in outcomes}
 
 
 @pytest.mark.slow
