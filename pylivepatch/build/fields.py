@@ -13,11 +13,11 @@ from collections.abc import Iterable
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
-from pylivepatch.build.instances import is_plain
 from pylivepatch.build.names import Names, Unsafe
 from pylivepatch.build.newclass import REMAKERS, check_statement
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import Item, first_line, items_of
+from pylivepatch.build.source import is_plain
 from pylivepatch.build.stale import check_function
 from pylivepatch.patch import CodeRef, NewFields, ValueChange
 

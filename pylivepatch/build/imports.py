@@ -8,7 +8,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.gone import take_away
 from pylivepatch.build.names import import_target
-from pylivepatch.build.scope import Item, import_text
+from pylivepatch.build.scope import FunctionNode, Item, import_text
 from pylivepatch.build.uses import executed_nodes
 from pylivepatch.patch import NewImport
 
@@ -40,6 +40,9 @@ def compare_futures(context: Context, old: list[Item], new: list[Item]) -> None:
                 new_line=item.line,
             )
             continue
+        if not any(makes_code(uses.source.tree) for uses in (context.old, context.new)):
+            _follow_future(context, item, is_new=name in after)
+            continue
         context.report.refused(
             codes.FUTURE_CHANGED,
             symbol,
@@ -51,6 +54,28 @@ def compare_futures(context: Context, old: list[Item], new: list[Item]) -> None:
             new_line=item.line if name in after else 0,
             old_line=item.line if name in before else 0,
         )
+
+
+def makes_code(tree: ast.Module) -> bool:
+    """Whether any code of the module goes on after its import, or may: it makes functions or classes, or compiles."""
+    return any(
+        isinstance(node, FunctionNode | ast.Lambda | ast.ClassDef | ast.GeneratorExp)
+        or (isinstance(node, ast.Name) and node.id in ("exec", "eval", "compile"))
+        for node in ast.walk(tree)
+    )
+
+
+def _follow_future(context: Context, item: Item, *, is_new: bool) -> None:
+    """In a module that makes no code, such an import is one as any other: it binds a name."""
+    assert item.alias is not None
+    text, name = import_text(item), item.alias.asname or item.alias.name
+    if not is_new:
+        context.report.note(codes.LEFT_IN_PLACE, name, f"`{text}` is gone; the name stays", old_line=item.line)
+        return
+    context.changes.append(NewImport(name, item.line, text))
+    context.report.applied(
+        codes.IMPORT_NEW, name, f"new: {text}; the module makes no code that it could change", new_line=item.line
+    )
 
 
 def compare_stars(context: Context, old: list[Item], new: list[Item]) -> None:

@@ -16,6 +16,8 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import FunctionNode, items_of
+from pylivepatch.build.source import is_plain
+from pylivepatch.build.stdlib import made_with
 from pylivepatch.patch import ValueChange
 
 Store = tuple[FunctionNode, ast.stmt]
@@ -66,8 +68,14 @@ def _inherited(context: Context) -> set[str]:
     """
     classes = context.world.old.classes
     cls = classes.all.get((context.module, context.owner))
+    if cls is None:
+        return set()
+    above = list(classes.ancestors(cls))
+    outside = list(classes.outside(cls))
     found: set[str] = set()
-    for base in classes.ancestors(cls) if cls is not None else ():
+    if len(outside) == 1 and not any({"__init__", "__new__"} & one.defines.keys() for one in (cls, *above)):
+        found |= made_with(outside[0])
+    for base in above:
         found |= {item.name for item in base.items if item.kind == "value" and not item.typing_only}
         found |= {
             name
@@ -218,18 +226,6 @@ def _unrelated(context: Context) -> Iterator[ast.ClassDef]:
 
 def _stored_in(statement: ast.stmt, name: str) -> Iterator[ast.AST]:
     return (node for node in ast.walk(statement) if isinstance(node, ast.Attribute) and node.attr == name)
-
-
-def is_plain(node: object) -> bool:
-    """A literal that cannot change, so that all instances may share it."""
-    match node:
-        case ast.Constant():
-            return True
-        case ast.UnaryOp(operand=ast.Constant()):
-            return True
-        case ast.Tuple(elts=parts):
-            return all(map(is_plain, parts))
-    return False
 
 
 def _category(stores: list[Store]) -> str:

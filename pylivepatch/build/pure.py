@@ -28,6 +28,7 @@ _DATA_CALLS = frozenset(
     | {"bool", "len", "min", "max", "sum", "sorted", "reversed", "enumerate", "zip", "abs", "round", "divmod", "ord"}
     | {"chr", "any", "all", "hex", "oct", "bin", "repr", "ascii", "slice", "re.escape", "textwrap.dedent"}
     | {"os.path.join", "os.path.basename", "os.path.dirname", "itertools.chain", "itertools.chain.from_iterable"}
+    | {"array.array"}
 )
 _DATA_METHODS = frozenset(
     {"join", "lower", "upper", "title", "capitalize", "casefold", "split", "rsplit", "splitlines", "strip", "lstrip"}

@@ -7,6 +7,7 @@ deep) ends in a ``SourceError`` that names the file and, where there is one, the
 from __future__ import annotations
 
 import ast
+import copy
 import io
 import re
 import tokenize
@@ -123,7 +124,7 @@ def _parse(text: str, path: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(text, path)
+            return _split(ast.parse(text, path))
     except SyntaxError as problem:
         raise SourceError(
             f"the file does not parse with this Python: {problem.msg}",
@@ -134,6 +135,41 @@ def _parse(text: str, path: str) -> ast.Module:
         raise SourceError("the file is nested too deeply to parse", where=f"{path}:1", advice=TOO_DEEP) from problem
     except ValueError as problem:
         raise SourceError(f"the file does not parse: {problem}", where=f"{path}:1", advice=_MEND) from problem
+
+
+def _split(tree: ast.Module) -> ast.Module:
+    """``a = b = 1`` of the module or of a class made ``a = 1`` and ``b = 1``, which is the same where the value cannot
+    change: each name is then compared by itself.
+    """
+    stack: list[ast.AST] = [tree]
+    while stack:
+        for field_name, body in ast.iter_fields(stack.pop()):
+            if field_name not in ("body", "orelse", "handlers", "finalbody") or not isinstance(body, list):
+                continue
+            body[:] = [one for node in body for one in _singly(node)]
+            stack += [node for node in body if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return tree
+
+
+def _singly(node: ast.AST) -> list[ast.AST]:
+    match node:
+        case ast.Assign(targets=targets, value=value) if (
+            len(targets) > 1 and all(isinstance(target, ast.Name) for target in targets) and is_plain(value)
+        ):
+            return [ast.copy_location(ast.Assign([target], copy.deepcopy(value)), node) for target in targets]
+    return [node]
+
+
+def is_plain(node: object) -> bool:
+    """A literal that cannot change, so that all who have it may share it."""
+    match node:
+        case ast.Constant():
+            return True
+        case ast.UnaryOp(operand=ast.Constant()):
+            return True
+        case ast.Tuple(elts=parts):
+            return all(map(is_plain, parts))
+    return False
 
 
 def _compile(tree: ast.Module, path: str, optimize: int) -> CodeType:

@@ -25,6 +25,16 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
     same_annotation = same_tree(_annotation(old), _annotation(new))
     if same_tree(old.value, new.value) and same_annotation:
         return
+    if old.typing_only and new.typing_only:
+        report.note(
+            codes.TYPING_ONLY,
+            symbol,
+            "a running process never has this name; nothing to do",
+            difference=difference,
+            old_line=old.line,
+            new_line=new.line,
+        )
+        return
     if _shapes_class(context, old) or _shapes_class(context, new):
         _refuse_shape(context, new, old.line, difference)
         return

@@ -741,7 +741,7 @@ def iniconfig() -> None:
     import iniconfig as package
 
     config = package.IniConfig("a.ini", "[one]\na = 1 # note\nb =\n  2\n  3\n")
-    assert (config.get("one", "a"), config["one"]["b"]) == ("1", "2\n3")
+    assert (config.get("one", "a"), config["one"]["b"]) == ("1 # note", "2\n3")
 
 
 def fsspec() -> None:
