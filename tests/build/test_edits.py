@@ -439,9 +439,29 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     ),
     "a new star import": ("import a\n", "import a\nfrom a import *\n", ["!PLP271 from a import *"]),
     "a __future__ import": (
+        "def f(): pass\nx = 1\n",
+        "from __future__ import annotations\ndef f(): pass\nx = 1\n",
+        ["!PLP272 from __future__ import annotations"],
+    ),
+    "a __future__ import that is gone": (
+        "from __future__ import annotations\nclass C: pass\n",
+        "class C: pass\n",
+        ["!PLP272 from __future__ import annotations"],
+    ),
+    "a __future__ import and what compiles text": (
+        "exec('def f(): pass')\n",
+        "from __future__ import annotations\nexec('def f(): pass')\n",
+        ["!PLP272 from __future__ import annotations"],
+    ),
+    "a __future__ import where no code is made": (
         "x = 1\n",
         "from __future__ import annotations\nx = 1\n",
-        ["!PLP272 from __future__ import annotations"],
+        ["PLP214 annotations"],
+    ),
+    "a __future__ import that is gone where no code is made": (
+        "from __future__ import annotations\nx = 1\n",
+        "x = 1\n",
+        [".PLP222 annotations"],
     ),
     "a removed import": ("import os\nx = 1\n", "x = 1\n", [".PLP222 os"]),
     "a removed import that uncovers a builtin": (

@@ -153,7 +153,7 @@ def _members(pick: Pick, number: int) -> tuple[tuple[str, str, str], ...]:
 
 
 FIELDS: dict[str, dict[str, Draw]] = {
-    "constant": {"value": _one_of(*_VALUES), "annotation": _one_of("", "", "", ": object")},
+    "constant": {"value": _one_of(*_VALUES), "annotation": _one_of("", "", "", ": object", " = K9", " = K8")},
     "import": {
         "statement": _one_of(
             "import math", "from math import floor", "from . import other", "from .other import K0 as oK",
