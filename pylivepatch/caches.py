@@ -17,14 +17,14 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from pylivepatch import events
+from pylivepatch import events, generic
 from pylivepatch.activeness.functions import unwrap
 from pylivepatch.activeness.pace import give_way
 from pylivepatch.prepare import Part
@@ -49,12 +49,13 @@ def add_caches(part: Part) -> None:
                 part.attributes += _emptied(wrapper, f"{module.__name__}:{name}")
 
 
-def empty_again(parts: Iterable[Part]) -> None:
+def empty_again(parts: Sequence[Part]) -> None:
     """After the switch: what was computed by a call that ended in that moment."""
     for part in parts:
         for attribute in part.attributes:
             if isinstance(attribute.owner, Cache):
                 attribute.owner.wrapper.cache_clear()
+    generic.empty_again(attribute for part in parts for attribute in part.attributes)
 
 
 def _labels(part: Part) -> Iterator[str]:

@@ -76,8 +76,31 @@ class Cache:
         return (self.wrapper.cache_clear,)
 
 
+class Entry:
+    """Owner of what a dict has for a class: of a generic function, the implementation. ``after`` are C callables that
+    do away with what was made of the entry before.
+
+    The class's hash and equality are those of ``type``, so that no Python code runs.
+    """
+
+    __slots__ = ("after", "items", "key")
+
+    def __init__(self, items: dict[Any, Any], key: type, after: tuple[Callable[[], Any], ...]) -> None:
+        self.items, self.key, self.after = items, key, after
+
+    def read(self) -> Callable[[], Any]:
+        return partial(self.items.get, self.key, MISSING)
+
+    def fill(self, content: Any) -> tuple[Callable[[], Any], ...]:
+        if content is MISSING:
+            return (partial(self.items.pop, self.key, None), *self.after)
+        return (partial(self.items.__setitem__, self.key, content), *self.after)
+
+
 def owner_key(owner: Any, name: str) -> tuple[int, str]:
     """Tells apart what is bound, whichever object names it."""
+    if isinstance(owner, Entry):
+        return id(owner.items), str(id(owner.key))
     return id(owner.container if isinstance(owner, Contents) else owner), name
 
 
@@ -97,7 +120,7 @@ def set_attribute(owner: Any, name: str, value: Any) -> tuple[Callable[[], Any],
     Classes go through ``type``, modules through their dict: no ``__setattr__`` of anybody's runs. None of them fails,
     also where somebody has taken the name away: a commit that stops half-way would be neither old nor new.
     """
-    if isinstance(owner, Contents | Cache):
+    if isinstance(owner, Contents | Cache | Entry):
         return owner.fill(value)
     if isinstance(owner, type):
         bind = partial(type.__setattr__, owner, name, None if value is MISSING else value)
@@ -115,7 +138,7 @@ def read_attribute(owner: Any, name: str) -> Callable[[], Any]:
         if name == "__bases__":
             return partial(type.__getattribute__, owner, name)
         name = "__annotate_func__" if name == "__annotate__" else name  # since 3.14: where CPython keeps it
-    if isinstance(owner, Contents | Cache):
+    if isinstance(owner, Contents | Cache | Entry):
         return owner.read()
     if isinstance(owner, dict | type):
         return partial((vars(owner) if isinstance(owner, type) else owner).get, name, MISSING)

@@ -47,6 +47,7 @@ from pylivepatch.patch import (
     NewState,
     Patch,
     Removed,
+    Unregistered,
     ValueChange,
 )
 from pylivepatch.patchfile import unmet
@@ -218,7 +219,7 @@ def compile_patch(patch: Patch, *, optimize: int | None = None) -> CompiledPatch
     brought = {
         (module.name, change.target)
         for module, change in patch.changes()
-        if not isinstance(change, FunctionChange | Removed)
+        if not isinstance(change, FunctionChange | Removed | Unregistered)
     }
     new = {module.name for module in patch.new_modules}
     modules = tuple(_compile_module(patch.name, module, level, brought, new) for module in patch.modules)
@@ -337,7 +338,7 @@ def _compile_module(
             template = checked_trampoline(code, [])
             made = marshal.dumps((code, values, decorators, template.to_bytes()))
             if change.replaces is None:
-                items.append(Item("new", change.target, made))
+                items.append(Item("new" if change.bound else "registered", change.target, made))
                 continue
             goes = _leaving(_find(old, change.replaces, where))
             items.append(Item("replaced", change.target, marshal.dumps((made, goes))))
@@ -361,6 +362,10 @@ def _compile_module(
         elif isinstance(change, Removed):
             gone = _leaving(_find(old, change.old, where)) if change.old else None
             items.append(Item("removed", change.target, marshal.dumps((change.owner, change.name, gone))))
+        elif isinstance(change, Unregistered):
+            from_ = [_expression(text, filename, change.line) for text in change.dispatchers]
+            left = _leaving(_find(old, change.old, where)), from_
+            items.append(Item("unregistered", change.target, marshal.dumps(left)))
         elif isinstance(change, NewState):
             arguments = _expression(change.arguments, filename, change.line, symbols=symbols)
             state = change.owner, change.name, change.cls, arguments

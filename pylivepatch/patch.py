@@ -55,7 +55,8 @@ class NewFunction:
 
     ``decorators`` are source text of expressions, outermost first, as written. ``defaults`` and ``kwdefaults`` are
     displays as in :class:`FunctionChange`, ``""`` for none. ``replaces`` names a function of the old source whose name,
-    and whose place in other modules, the new one takes: its decorators, or its kind, are others.
+    and whose place in other modules, the new one takes: its decorators, or its kind, are others. ``bound`` is false for
+    one that a generic function keeps (``functools.singledispatch``), and whose name a later definition has.
     """
 
     new: CodeRef
@@ -64,6 +65,7 @@ class NewFunction:
     annotations: str = ""
     decorators: tuple[str, ...] = ()
     replaces: CodeRef | None = None
+    bound: bool = True
 
     @property
     def target(self) -> str:
@@ -165,6 +167,21 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unregistered:
+    """The function ``old`` of the old source is an implementation of generic functions no more. ``dispatchers`` are
+    source text of expressions that give these: what has the ``register`` of its decorators.
+    """
+
+    old: CodeRef
+    line: int
+    dispatchers: tuple[str, ...]
+
+    @property
+    def target(self) -> str:
+        return self.old.qualname
+
+
+@dataclass(frozen=True, slots=True)
 class NewState:
     """The object that ``name`` (of the class ``owner``, or of the module) means, an instance of ``cls``, gets the
     attributes that the new constructor sets when it is called with ``arguments``: source text of a pair of a tuple and
@@ -183,7 +200,8 @@ class NewState:
 
 
 Change = (
-    FunctionChange | NewFunction | ValueChange | NewImport | NewClass | NewBases | NewFields | Removed | NewState
+    FunctionChange | NewFunction | ValueChange | NewImport | NewClass | NewBases | NewFields | Removed | Unregistered
+    | NewState
 )
 
 

@@ -42,6 +42,7 @@ from pylivepatch.patch import (
     Patch,
     Removed,
     Told,
+    Unregistered,
     ValueChange,
 )
 
@@ -610,7 +611,7 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
                 fields.maybe_expression("kwdefaults", ast.Dict),
                 fields.maybe_expression("annotations", ast.Dict),
             )
-        case "new_function" | "replaced_function":
+        case "new_function" | "replaced_function" | "registered_function":
             decorators = fields.items("decorators")
             if not all(type(text) is str for text in decorators):
                 raise bad(f"{title}.decorators is no list of text")
@@ -623,6 +624,7 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
                 fields.expression("annotations", ast.Dict),
                 tuple(decorators),
                 fields.ref("old") if kind == "replaced_function" else None,
+                bound=kind != "registered_function",
             )
         case "value":
             change = ValueChange(
@@ -644,6 +646,13 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
                 fields.number("line"),
                 None if fields.is_null("old") else fields.ref("old"),
             )
+        case "unregistered":
+            dispatchers = fields.items("dispatchers")
+            if not all(type(text) is str for text in dispatchers):
+                raise bad(f"{title}.dispatchers is no list of text")
+            for number, text in enumerate(dispatchers):
+                fields.check(f"{title}.dispatchers[{number}]", text)
+            change = Unregistered(fields.ref("old"), fields.number("line"), tuple(dispatchers))
         case "fields":
             change = NewFields(fields.ref("new"), fields.names("before"), fields.names("after"))
         case "bases":
@@ -677,7 +686,7 @@ def _change_out(change: Change) -> Mapping[str, Any]:
             }
         case NewFunction():
             out: dict[str, Any] = {
-                "kind": "new_function" if change.replaces is None else "replaced_function",
+                "kind": _NEW_FUNCTION[change.replaces is not None, change.bound],
                 "new": _ref_out(change.new),
                 "defaults": change.defaults,
                 "kwdefaults": change.kwdefaults,
@@ -701,6 +710,9 @@ def _change_out(change: Change) -> Mapping[str, Any]:
         case Removed():
             old = None if change.old is None else _ref_out(change.old)
             return {"kind": "removed", "owner": change.owner, "name": change.name, "line": change.line, "old": old}
+        case Unregistered():
+            left = {"line": change.line, "dispatchers": list(change.dispatchers)}
+            return {"kind": "unregistered", "old": _ref_out(change.old), **left}
         case NewFields():
             sides = {"before": list(change.before), "after": list(change.after)}
             return {"kind": "fields", "new": _ref_out(change.new), **sides}
@@ -715,6 +727,13 @@ def _change_out(change: Change) -> Mapping[str, Any]:
             }
         case NewBases():
             return {"kind": "bases", "owner": change.owner, "line": change.line, "old": change.old, "new": change.new}
+
+
+_NEW_FUNCTION = {
+    (False, True): "new_function",
+    (True, True): "replaced_function",
+    (False, False): "registered_function",
+}
 
 
 def _ref_out(ref: CodeRef) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from pylivepatch import generic
 from pylivepatch.activeness.functions import unwrap, wrappers
 from pylivepatch.activeness.references import Version, nested_code, version_of
 from pylivepatch.below import NOTHING, Below
@@ -33,7 +34,7 @@ from pylivepatch.classes import (
     make_class,
     retire,
 )
-from pylivepatch.commit import Contents, read_attribute
+from pylivepatch.commit import Contents, owner_key, read_attribute
 from pylivepatch.compiled import (
     CompiledModule,
     Item,
@@ -197,7 +198,58 @@ def _load_function(part: Part, module: ModuleType, item: Item, scratch: dict[str
         part.switches.append(switch)
 
 
-def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+def _load_registered(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    """A new implementation of a generic function, which alone has it: its name is that of another one."""
+    _load_new(part, module, item, scratch, where, bound=False)
+
+
+def _load_unregistered(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
+    goes, dispatchers = marshal.loads(item.payload)
+    functions = locate(module, item.target, goes[0], part.below)
+    for code in dispatchers:
+        for register, cls in generic.registered(eval(code, vars(module)), functions, where):
+            _bind_entry(part, register, cls, MISSING, where)
+    for function in functions:
+        _leave(part, function, goes, where)
+
+
+def _register(part: Part, found: generic.Registration, value: Any, space: Mapping[str, Any], where: str) -> None:
+    """Let the switch do what the decorator would do at once."""
+    probe = value
+    if type(value) is FunctionType:  # annotations in quotes may name what comes with the patch
+        names = {**value.__globals__, **space}
+        probe = FunctionType(value.__code__, names, value.__name__, None, value.__closure__)
+        setattr(probe, ANNOTATIONS, getattr(value, ANNOTATIONS))
+    for cls in found.classes(probe):
+        entry = generic.entry(found.register, cls, where)
+        other = part.below.value(entry, "", entry.read()())
+        before = [a for one in part.prepared.values() for a in one.attributes if a.key == owner_key(entry, "")]
+        if other is not MISSING and not before:
+            raise DataMismatch(
+                f"{generic.called(found.register)} has one for {cls.__qualname__} already: {_short(other)}",
+                where=where,
+                advice="it was registered at run time, or by other code: take that out first",
+            )
+        _bind_entry(part, found.register, cls, value, where)
+
+
+def _bind_entry(part: Part, register: FunctionType, cls: type, value: Any, where: str) -> None:
+    entry = generic.entry(register, cls, where)
+    for one in list(part.prepared.values()):  # one that goes and one that comes are one change
+        one.attributes[:] = [a for a in one.attributes if a.key != owner_key(entry, "")]
+    label = f"{where.partition(':')[0]}:{generic.called(register)}"
+    part.attributes.append(Attribute(entry, "", part.below.value(entry, "", entry.read()()), value, label))
+
+
+def _is_new(part: Part, register: FunctionType) -> bool:
+    """Whether the same patch brings the generic function, which nobody has yet."""
+    made = [value for one in part.prepared.values() for _, value in one.made.values.values()]
+    return any(generic.registration(getattr(value, "register", None)) == (register, None) for value in made)
+
+
+def _load_new(
+    part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str, *, bound: bool = True
+) -> None:
     code, values, decorators, template = marshal.loads(item.payload)
     owner = _owner(module, item.target)
     # As in a class statement: the names of the body first, then those of the module, the new ones among them.
@@ -214,10 +266,18 @@ def _load_new(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
     function.__module__ = module.__name__
     value: Any = function
     for decorator in reversed(decorators):
-        value = eval(decorator, vars(module), space)(value)
+        made = eval(decorator, vars(module), space)
+        found = generic.registration(made)
+        if found is None or _is_new(part, found.register):
+            value = made(value)
+        else:
+            _register(part, found, value, space, where)
     name = code.co_name
-    part.made.values[item.target] = MISSING, value
-    if owner is None:
+    if bound:
+        part.made.values[item.target] = MISSING, value
+    if not bound:
+        pass  # the registry has it
+    elif owner is None:
         scratch[name] = value
         _bind(part, vars(module), name, value, where)
     else:
@@ -525,6 +585,8 @@ def _brought(part: Part, source: str, name: str, where: str) -> Any:
 _LOADERS = {
     "function": _load_function,
     "new": _load_new,
+    "registered": _load_registered,
+    "unregistered": _load_unregistered,
     "replaced": _load_replaced,
     "removed": _load_removed,
     "value": _load_value,

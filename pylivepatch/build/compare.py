@@ -22,7 +22,16 @@ from pylivepatch.build.tree import File, is_text_only
 from pylivepatch.build.word import Word
 from pylivepatch.build.world import World
 from pylivepatch.errors import SourceError
-from pylivepatch.patch import Change, FunctionChange, ModulePatch, NewClass, NewFields, NewFunction, NewModule
+from pylivepatch.patch import (
+    Change,
+    FunctionChange,
+    ModulePatch,
+    NewClass,
+    NewFields,
+    NewFunction,
+    NewModule,
+    Unregistered,
+)
 
 
 def compare_trees(
@@ -69,7 +78,7 @@ def compare_trees(
             context.new.source.path,
             context.old.source.text,
             context.new.source.text,
-            tuple(sorted(context.changes, key=_line)),
+            tuple(sorted(context.changes, key=_order)),
         )
         for context in map(contexts.__getitem__, order_modules(contexts))
         if context.changes or _is_left_to_callbacks(context)
@@ -119,8 +128,11 @@ def _sources(
     return found
 
 
-def _line(change: Change) -> int:
-    return change.new.line if isinstance(change, FunctionChange | NewFunction | NewClass | NewFields) else change.line
+def _order(change: Change) -> tuple[bool, int]:
+    """By line; an implementation that goes before the one that comes in its place."""
+    if isinstance(change, FunctionChange | NewFunction | NewClass | NewFields):
+        return True, change.new.line
+    return not isinstance(change, Unregistered), change.line
 
 
 def _compare_files(old: Mapping[str, File], new: Mapping[str, File], word: Word) -> Report:
@@ -229,5 +241,5 @@ def _star_imported(context: Context) -> None:
                     f"{user.source.path}:{copy.line}, "
                     "which ran already",
                     "import the name by itself where it is used",
-                    new_line=_line(change),
+                    new_line=_order(change)[1],
                 )

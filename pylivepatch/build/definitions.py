@@ -12,12 +12,12 @@ from pylivepatch.build.blocks import carry_new_blocks
 from pylivepatch.build.context import Context
 from pylivepatch.build.fields import compare_fields, without
 from pylivepatch.build.functions import compare_function, is_overload, new_function
-from pylivepatch.build.gone import lose_accessors, take_away
+from pylivepatch.build.gone import lose_accessors, siblings, take_away
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
 from pylivepatch.build.instances import compare_instances
 from pylivepatch.build.names import Names, is_literal, is_shareable
 from pylivepatch.build.newclass import compare_bases, new_class
-from pylivepatch.build.registered import is_registered
+from pylivepatch.build.registered import is_registered, unregister
 from pylivepatch.build.removed import tell_defaults, who_keeps_class, who_keeps_function
 from pylivepatch.build.same import describe_difference, same_tree, show
 from pylivepatch.build.scope import Item, items_of
@@ -390,6 +390,9 @@ def _removed_function(context: Context, item: Item, name_lives_on: bool) -> None
             if still
             else ""
         )
+    if is_registered(context, item, old=True):
+        _lose_implementation(context, item, why)
+        return
     kept = who_keeps_function(context, item)
     if not why and not kept:
         tell_defaults(context, item)
@@ -408,6 +411,36 @@ def _removed_function(context: Context, item: Item, name_lives_on: bool) -> None
         "keep it, and give it the body that its callers should meet",
         old_line=item.line,
     )
+
+
+def _lose_implementation(context: Context, item: Item, why: str) -> None:
+    """A generic function does without it; its name stays, which nothing reads, or another one has."""
+    symbol = context.symbol(item.name)
+    before, after = (
+        [one for one in siblings(context, version) if one.name == item.name]
+        for version in (context.world.old, context.world.new)
+    )
+    is_last = before[-1].line == item.line
+    if after and is_last and any(same_tree(after[-1].node, one.node) for one in before):
+        why = "its name means an earlier definition now"
+    elif after:
+        why = ""
+    if why:
+        context.report.refused(
+            codes.FUNCTION_REMOVED,
+            symbol,
+            f"the function is gone from its generic function, and the absence of its name could matter: {why}",
+            "keep it, and give it the body that its callers should meet",
+            old_line=item.line,
+        )
+        return
+    if unregister(context, item):
+        tell_defaults(context, item)
+        context.report.applied(codes.NAME_REMOVED, symbol, "its generic function does without it", old_line=item.line)
+        if not after:
+            context.report.note(
+                codes.LEFT_IN_PLACE, symbol, "nothing refers to the name; it stays", old_line=item.line
+            )
 
 
 def _compare_classes(context: Context, old: list[Item], new: list[Item]) -> None:

@@ -27,7 +27,13 @@ from pylivepatch.build.names import (
     check_expression,
     mangle,
 )
-from pylivepatch.build.registered import registered_by_annotation
+from pylivepatch.build.registered import (
+    is_registered,
+    reaches_everything,
+    registered_by_annotation,
+    registers,
+    unregister,
+)
 from pylivepatch.build.removed import tell_defaults
 from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
 from pylivepatch.build.scope import FunctionNode, Item, first_line
@@ -72,6 +78,9 @@ def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool =
         )
         return
     before, after = old.function, new.function
+    if is_registered(context, old, old=True) and _registered_otherwise(old, new):
+        _register_anew(context, old, new)
+        return
     if not same_tree(before.decorator_list, after.decorator_list):
         _replace(context, old, new, codes.DECORATORS_CHANGED, "its decorators changed", shadowed)
         return
@@ -102,6 +111,52 @@ def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool =
         _replace(context, old, new, codes.KIND_CHANGED, f"it was {kind} and became {new_kind}", shadowed)
         return
     _carry(context, old, new, old_code, new_code, shadowed)
+
+
+def _registered_otherwise(old: Item, new: Item) -> bool:
+    """Whether decorators, or the annotations that say for which class, differ."""
+    before, after = old.function, new.function
+    if not same_tree(before.decorator_list, after.decorator_list):
+        return True
+    by_annotation = registered_by_annotation(old)
+    return by_annotation and not same_tree([*annotations_of(before).values()], [*annotations_of(after).values()])
+
+
+def _register_anew(context: Context, old: Item, new: Item) -> None:
+    """Carry a function that takes the place of an implementation of a generic function, for other classes."""
+    symbol, report = context.symbol(new.name), context.report
+    difference = describe_difference(old.function.decorator_list, new.function.decorator_list)
+    difference = difference or describe_difference(old.function.args, new.function.args)
+
+    def refuse(why: str) -> None:
+        report.refused(
+            codes.DECORATORS_CHANGED,
+            symbol,
+            f"it is registered otherwise, and {why}",
+            "keep what registers it, or register another function",
+            difference=difference,
+            old_line=old.line,
+            new_line=new.line,
+        )
+
+    if places := context.world.readers(context.module, new.name, owner=context.owner):
+        refuse(f"code that ran at import read the old function: {', '.join(map(str, places[:5]))}")
+        return
+    if any(copy.name in (new.name, "*") for copy in context.world.old.copies.get(context.module, ())):
+        refuse("another module has imported the old one by its name")
+        return
+    change = _made_new(context, new)
+    if change is None or not unregister(context, old) or not reaches_everything(context, new):
+        return
+    context.changes.append(change)
+    report.applied(
+        codes.FUNCTION_REPLACED,
+        symbol,
+        "it is registered otherwise: another function is, and takes its name",
+        difference=difference,
+        old_line=old.line,
+        new_line=new.line,
+    )
 
 
 _KEPT_ASIDE = frozenset({"property", "functools.cached_property"})
@@ -272,12 +327,13 @@ def new_function(context: Context, new: Item) -> None:
     change = _made_new(context, new)
     if change is None or not check_new_member(context, new):
         return
-    if not check_function(context, new, [context.symbol(new.name)]):
+    if not check_function(context, new, [context.symbol(new.name)]) or not reaches_everything(context, new):
         return
     context.changes.append(change)
-    report.applied(
-        codes.FUNCTION_NEW, symbol, "new method" if context.owner else "new function", new_line=new.line
-    )
+    what = "new method" if context.owner else "new function"
+    if is_registered(context, new):
+        what = "new implementation of a generic function"
+    report.applied(codes.FUNCTION_NEW, symbol, what, new_line=new.line)
 
 
 def _made_new(context: Context, new: Item) -> NewFunction | None:
@@ -318,7 +374,12 @@ def _made_new(context: Context, new: Item) -> NewFunction | None:
         "" if kwdefaults == "{}" else kwdefaults,
         "" if annotations == "{}" else annotations,
         decorators,
+        bound=not (is_registered(context, new) and _is_bound_later(context, new)),
     )
+
+
+def _is_bound_later(context: Context, new: Item) -> bool:
+    return any(one.name == new.name and one.line > new.line for one in siblings(context, context.world.new))
 
 
 def kind_of(code: CodeType) -> str:
@@ -443,6 +504,16 @@ def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str,
                     + (f"code that ran at import read the old one: {places[0]}" if places else "it was none"),
                     "add a plain method for it",
                 )
+            continue
+        try:
+            if registers(context, decorator):
+                continue
+        except Unsafe as part:
+            refuse(
+                codes.UNKNOWN_DECORATOR,
+                f"the class that {ast.unparse(decorator)} names cannot be evaluated without side effects: {part}",
+                "name a class of the module, or annotate the first parameter",
+            )
             continue
         if target in {"abc.abstractmethod", "abc.abstractproperty"}:
             refuse(

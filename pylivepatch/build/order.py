@@ -14,7 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.names import absolute_module
-from pylivepatch.patch import FunctionChange, NewFunction, NewImport, NewState, Removed, ValueChange
+from pylivepatch.patch import FunctionChange, NewFunction, NewImport, NewState, Removed, Unregistered, ValueChange
 
 
 def order_modules(contexts: Mapping[str, Context]) -> list[str]:
@@ -23,7 +23,7 @@ def order_modules(contexts: Mapping[str, Context]) -> list[str]:
         (name, change.target)
         for name, context in contexts.items()
         for change in context.changes
-        if not isinstance(change, FunctionChange | Removed)
+        if not isinstance(change, FunctionChange | Removed | Unregistered)
     }
     needs: dict[str, set[str]] = {name: set() for name in contexts}
     for name, context in contexts.items():

@@ -16,12 +16,12 @@ from pylivepatch.build.scope import FunctionNode, Item
 _HAS_DOCSTRING = 0x4000000  # CO_HAS_DOCSTRING, since 3.13; before, the first constant is the docstring or None
 
 
-def check_function(context: Context, item: Item, changed: Sequence[str]) -> bool:
+def check_function(context: Context, item: Item, changed: Sequence[str], *, module: str = "") -> bool:
     """Whether the change of the functions ``changed`` (qualified names) reaches everything; reports what it does
-    not.
+    not. ``module`` is theirs, where that is another one.
     """
     symbol, whole = context.symbol(item.name), True
-    hits = context.world.reach.of_functions((context.module, name) for name in changed)
+    hits = context.world.reach.of_functions((module or context.module, name) for name in changed)
     kept = [hit for hit in hits if hit.sure and hit.kept]
     ran = [hit for hit in hits if hit.sure and not hit.kept]
     if kept:

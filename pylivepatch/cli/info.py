@@ -19,6 +19,7 @@ from pylivepatch.patch import (
     NewState,
     Patch,
     Removed,
+    Unregistered,
     ValueChange,
 )
 
@@ -31,6 +32,7 @@ _KINDS: dict[type[Any], str] = {
     NewBases: "bases",
     NewFields: "fields",
     Removed: "removed name",
+    Unregistered: "removed implementation",
     NewState: "attributes of an object",
 }
 

@@ -11,6 +11,7 @@ import functools
 import sys
 import types
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -234,7 +235,8 @@ class Things:
         return {"kind": "singledispatch", "registry": self._registry(registry), **self._part("wrapped", wrapped)}
 
     def _registry(self, registry: Mapping[Any, Any]) -> str:
-        return ", ".join(sorted(f"{self._class_name(cls)}: {self._short(one)}" for cls, one in registry.items()))
+        named = sorted(((self._class_name(cls), one) for cls, one in list(registry.items())), key=itemgetter(0))
+        return ", ".join(f"{name}: {self._short(one)}" for name, one in named)
 
     # --- within data ----------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from types import BuiltinMethodType, CodeType, FunctionType
 from typing import Any
 
 from pylivepatch.activeness.references import Version
-from pylivepatch.commit import MISSING, Cache, Contents, owner_key, read_attribute
+from pylivepatch.commit import MISSING, Cache, Contents, Entry, owner_key, read_attribute
 from pylivepatch.ftrace.hooks import awaits
 from pylivepatch.ftrace.late import LateEntry
 from pylivepatch.ftrace.trampoline import Path, Template, adopt_slot, instantiate
@@ -139,9 +139,8 @@ class Attribute:
         what the new code has made of a name that it brought."""
         now = self.current()
         came_back = now is not self.new and not alike(now, self.new) and (now is self.old or alike(now, self.old))
-        return Attribute(
-            self.owner, self.name, now if came_back or self.old is MISSING else self.new, self.old, self.label
-        )
+        brought = self.old is MISSING and not isinstance(self.owner, Entry)  # whose entry is somebody else's then
+        return Attribute(self.owner, self.name, now if came_back or brought else self.new, self.old, self.label)
 
 
 @dataclass(frozen=True, slots=True)

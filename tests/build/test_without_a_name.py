@@ -145,8 +145,8 @@ def test_a_function_registered_in_another_module_is_patched(package: Make) -> No
         ("def _(x: bytes)", "def _(x: bytearray)"),
     ],
 )
-def test_a_function_registered_for_another_type_is_refused(tmp_path: Path, before: str, after: str) -> None:
-    assert summary(build(tmp_path, DISPATCH, DISPATCH.replace(before, after))) == ["!PLP231 _"]
+def test_a_function_registered_for_another_type_takes_the_place(tmp_path: Path, before: str, after: str) -> None:
+    assert summary(build(tmp_path, DISPATCH, DISPATCH.replace(before, after))) == ["PLP209 _"]
 
 
 def test_a_name_that_is_taken_over_elsewhere_is_still_refused(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""What generic functions (``functools.singledispatch``) do for a class is exchanged with the switch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pylivepatch
+from pylivepatch.errors import DataMismatch
+from tests.build.conftest import Package
+from tests.build.test_edits import build, summary
+
+Make = Callable[..., Package]
+
+BASE = "import functools\n@functools.singledispatch\ndef show(x): return 'any'\n"
+FOR_INT = "@show.register\ndef _(x: int): return 'int'\n"
+
+
+def test_an_implementation_registered_at_run_time_refuses_the_load(package: Make) -> None:
+    pair = package({"m.py": BASE}, {"m.py": BASE + FOR_INT})
+    show = pair.module("m").show
+    show.register(int, lambda x: "somebody's")
+    with pytest.raises(DataMismatch, match="has one for int already"):
+        pair.load()
+    assert show(1) == "somebody's"
+
+
+def test_an_implementation_registered_over_the_patch_refuses_the_unload(package: Make) -> None:
+    pair = package({"m.py": BASE}, {"m.py": BASE + FOR_INT})
+    show = pair.module("m").show
+    applied = pair.load()
+    show.register(int, lambda x: "somebody's")
+    with pytest.raises(pylivepatch.LivePatchError):
+        applied.unload()
+    assert show(1) == "somebody's"
+    show.register(int, pair.module("m")._)
+    applied.unload()
+    assert show(1) == "any"
+
+
+def test_implementations_registered_at_run_time_for_other_classes_stay(package: Make) -> None:
+    pair = package({"m.py": BASE}, {"m.py": BASE + FOR_INT})
+    show = pair.module("m").show
+    applied = pair.load()
+    show.register(str, lambda x: "somebody's")
+    applied.unload()
+    assert (show(1), show("")) == ("any", "somebody's")
+
+
+def test_what_the_generic_function_found_before_is_forgotten(package: Make) -> None:
+    pair = package({"m.py": BASE}, {"m.py": BASE + FOR_INT})
+    show = pair.module("m").show
+    assert (show(True), show(1)) == ("any", "any")  # bool by way of int, too: both are in the cache
+    applied = pair.load()
+    assert (show(True), show(1)) == ("int", "int")
+    applied.unload()
+    assert (show(True), show(1)) == ("any", "any")
+
+
+def test_a_virtual_subclass_of_a_new_abstract_class_is_found(package: Make) -> None:
+    sized = "@show.register\ndef _(x: Sized): return 'sized'\n"
+    head = "from collections.abc import Sized\n"
+    pair = package({"m.py": head + BASE}, {"m.py": head + BASE + sized})
+    module = pair.module("m")
+    applied = pair.load()
+
+    class Own:
+        pass
+
+    assert module.show(Own()) == "any"
+    module.Sized.register(Own)
+    assert module.show(Own()) == "sized"
+    applied.unload()
+    assert module.show(Own()) == "any"
+
+
+def test_an_implementation_takes_effect_with_the_functions_of_the_patch(package: Make) -> None:
+    old = BASE + "class A: pass\ndef pair(): return ('old', show(A()))\n"
+    new = old.replace("'old'", "'new'") + "@show.register\ndef _(x: A): return 'A'\n"
+    pair = package({"m.py": old}, {"m.py": new})
+    module = pair.module("m")
+    seen: set[tuple[str, str]] = set()
+    over, going = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            seen.add(module.pair())
+            going.set()
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert going.wait(20)
+        for _ in range(20):
+            pair.load().unload()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert seen <= {("old", "any"), ("new", "A")}
+
+
+def test_a_class_whose_metaclass_compares_is_refused(package: Make) -> None:
+    meta = "class M(type):\n def __hash__(cls): return 1\n def __eq__(cls, other): return cls is other\n"
+    old = meta + "class A(metaclass=M): pass\n" + BASE
+    pair = package({"m.py": old}, {"m.py": old + "@show.register(A)\ndef _(x): return 'A'\n"})
+    show = pair.module("m").show
+    with pytest.raises(pylivepatch.LivePatchError, match="metaclass of A"):
+        pair.load()
+    assert show(pair.module("m").A()) == "any"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("@show.register(make())\ndef _(x): pass\n", ["!PLP234 _"]),
+        ("@other.register\ndef _(x: int): pass\n", ["!PLP234 _"]),
+        ("if x:\n @show.register\n def _(x: int): pass\n", ["!PLP235 _", "!PLP280 "]),
+    ],
+)
+def test_what_is_not_known_to_be_a_registration_is_refused(tmp_path: Path, more: str, expected: list[str]) -> None:
+    head = BASE + "import other\nx = 1\ndef make(): return int\n"
+    assert summary(build(tmp_path, head, head + more)) == expected
+
+
+FOR_TEXT = "@show.register\ndef _(x: str): return 'str'\n"
+
+
+@pytest.mark.parametrize(("stays", "expected"), [(FOR_INT, ["!PLP236 _"]), (FOR_TEXT, ["PLP208 _"])])
+def test_the_last_of_one_name_cannot_go_alone(tmp_path: Path, stays: str, expected: list[str]) -> None:
+    assert summary(build(tmp_path, BASE + FOR_INT + FOR_TEXT, BASE + stays)) == expected
