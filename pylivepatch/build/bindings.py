@@ -11,6 +11,7 @@ import ast
 import copy
 
 from pylivepatch.build.context import Context
+from pylivepatch.build.nodes import walk
 from pylivepatch.build.scope import Item, is_main, is_type_checking
 
 
@@ -63,7 +64,7 @@ def _final(body: list[ast.stmt], name: str, value: ast.expr | None) -> ast.expr 
 def _put(new: ast.expr, name: str, value: ast.expr | None) -> ast.expr:
     if not _reads(new, name):
         return new
-    if value is None or any(isinstance(part, ast.Name) and part.id == name and _stores(part) for part in ast.walk(new)):
+    if value is None or any(isinstance(part, ast.Name) and part.id == name and _stores(part) for part in walk(new)):
         raise _Unclear
     result = _Put(name, value).visit(copy.deepcopy(new))
     assert isinstance(result, ast.expr)
@@ -87,7 +88,7 @@ class _Put(ast.NodeTransformer):
 
 
 def _reads(node: ast.AST, name: str) -> bool:
-    return any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(node))
+    return any(isinstance(part, ast.Name) and part.id == name for part in walk(node))
 
 
 def _stores(node: ast.Name) -> bool:
@@ -96,7 +97,7 @@ def _stores(node: ast.Name) -> bool:
 
 def _binds(node: ast.stmt, name: str) -> bool:
     """Whether the statement, of any kind, binds the name; too often rather than too seldom."""
-    for part in ast.walk(node):
+    for part in walk(node):
         match part:
             case ast.Name(id=found) if found == name and _stores(part):
                 return True

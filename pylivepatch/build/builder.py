@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pylivepatch.build import codes
 from pylivepatch.build.apply import apply_diffs
+from pylivepatch.build.collector import no_collections
 from pylivepatch.build.compare import compare_trees
 from pylivepatch.build.findings import BuildResult, Finding, Report, heeding
 from pylivepatch.build.git import read_revisions
@@ -212,7 +213,8 @@ def examine_files(
     """Compare two trees that were read (:func:`pylivepatch.build.tree.arrange`). Raises what :func:`examine` raises."""
     requires = requires_python or check_requirement(of_project(new), "pyproject.toml")
     word = read_word(Path(hooks) if hooks is not None else None)
-    modules, brought, findings = compare_trees(old, new, word)
+    with no_collections():
+        modules, brought, findings = compare_trees(old, new, word)
     values = ((one.name, change) for one in modules for change in one.changes if isinstance(change, ValueChange))
     check_transforms(word, {f"{module}:{change.target}" for module, change in values})
     every = (*(heeding(note, word) for note in notes), *findings, *_unused(word))

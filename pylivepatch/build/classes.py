@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pylivepatch.build.nodes import walk
 from pylivepatch.build.scope import Item, items_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Class:
     @cached_property
     def computed_lookup(self) -> int:
         """The line where a method looks one of the object's attributes up by a text that is no literal; 0 for none."""
-        for node in ast.walk(self.node):
+        for node in walk(self.node):
             match node:
                 case ast.Call(
                     func=ast.Name("getattr"),

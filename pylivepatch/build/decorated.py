@@ -7,6 +7,7 @@ import ast
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.names import SAFE_DECORATORS
+from pylivepatch.build.nodes import children
 from pylivepatch.build.scope import FunctionNode, Item
 
 _SIGNATURE = frozenset(
@@ -95,5 +96,5 @@ def _reads_signature(function: FunctionNode, depth: int) -> int:
             if not left:
                 continue
             left -= 1
-        stack.extend((part, left) for part in ast.iter_child_nodes(node))
+        stack.extend((part, left) for part in children(node))
     return 0

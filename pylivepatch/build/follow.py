@@ -18,6 +18,7 @@ from pylivepatch.build.context import Ambiguous, Context, Root, bound_in
 from pylivepatch.build.functions import annotations_display, keyword_defaults, positional_defaults
 from pylivepatch.build.machinery import check_changed_attribute
 from pylivepatch.build.names import Unsafe, check_annotation, is_literal, is_shareable
+from pylivepatch.build.nodes import walk
 from pylivepatch.build.pure import container_kind
 from pylivepatch.build.quiet import made_anew
 from pylivepatch.build.reach import Hit
@@ -350,7 +351,7 @@ def _refs(scope: Context, old: Item, new: Item) -> tuple[CodeRef, CodeRef]:
 
 
 def _names_in(node: ast.AST) -> set[str]:
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    return {part.id for part in walk(node) if isinstance(part, ast.Name)}
 
 
 def _old_items(context: Context, symbol: str) -> list[Item]:
@@ -377,4 +378,4 @@ def _only_holds(node: ast.AST, name: str) -> bool:
         return False
 
     held = {id(part) for part in holders(node)}
-    return all(id(part) in held for part in ast.walk(node) if is_it(part))
+    return all(id(part) in held for part in walk(node) if is_it(part))

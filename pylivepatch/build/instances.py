@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
+from pylivepatch.build.nodes import walk
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import FunctionNode, items_of
 from pylivepatch.build.source import is_plain
@@ -156,7 +157,7 @@ def _other_default(old: ast.ClassDef, new: ast.ClassDef, stores: list[Store]) ->
         value = getattr(statement, "value", None)
         if function.name != "__init__" or value is None:
             continue
-        for node in ast.walk(value):
+        for node in walk(value):
             match node:
                 case ast.Name(id=name):
                     match before.get(name), after.get(name):
@@ -179,7 +180,7 @@ def _parameters(node: ast.ClassDef) -> set[str]:
     """The parameters of the class's ``__init__``."""
     for item in items_of(node.body):
         if item.kind == "function" and item.name == "__init__":
-            return {argument.arg for argument in ast.walk(item.function.args) if isinstance(argument, ast.arg)}
+            return {argument.arg for argument in walk(item.function.args) if isinstance(argument, ast.arg)}
     return set()
 
 
@@ -191,7 +192,7 @@ def _defaults(function: FunctionNode) -> dict[str, ast.expr | None]:
         zip([argument.arg for argument in positional][::-1], arguments.defaults[::-1], strict=False)
     )
     found |= {one.arg: value for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)}
-    bound = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    bound = {node.id for node in walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return {name: value for name, value in found.items() if name not in bound}
 
 
@@ -199,14 +200,14 @@ def _set_elsewhere(context: Context, name: str, stores: list[Store]) -> list[tup
     """Where any other code than ``__init__`` sets or deletes an attribute of that name, other than of unrelated
     classes' own instances: path and node.
     """
-    own = {id(node) for function, _ in stores if function.name == "__init__" for node in ast.walk(function)}
+    own = {id(node) for function, _ in stores if function.name == "__init__" for node in walk(function)}
     for statement in _unrelated(context):
         own |= {id(node) for _, stored in stores_of(statement).get(name, ()) for node in _stored_in(stored, name)}
     return [
         (uses.source.path, node)
         for uses in context.world.new.modules.values()
         if name in uses.attributes
-        for node in ast.walk(uses.source.tree)
+        for node in walk(uses.source.tree)
         if id(node) not in own
         and isinstance(node, ast.Attribute)
         and node.attr == name
@@ -225,7 +226,7 @@ def _unrelated(context: Context) -> Iterator[ast.ClassDef]:
 
 
 def _stored_in(statement: ast.stmt, name: str) -> Iterator[ast.AST]:
-    return (node for node in ast.walk(statement) if isinstance(node, ast.Attribute) and node.attr == name)
+    return (node for node in walk(statement) if isinstance(node, ast.Attribute) and node.attr == name)
 
 
 def _category(stores: list[Store]) -> str:
@@ -259,7 +260,7 @@ def _refuse(
 
 def _read_elsewhere(context: Context, name: str, storing: list[FunctionNode]) -> str | None:
     """Where code that does not itself set the attribute reads one of that name."""
-    skipped = {id(inner) for function in storing for inner in ast.walk(function)}
+    skipped = {id(inner) for function in storing for inner in walk(function)}
     for uses in context.world.new.modules.values():
         for node in uses.mentions.get(name, ()):
             if id(node) not in skipped and _reads(node, name):
@@ -313,7 +314,7 @@ def _targets(statement: ast.stmt, self_name: str) -> Iterator[str]:
         case _:
             return
     for root in roots:
-        for node in ast.walk(root):
+        for node in walk(root):
             match node:
                 case ast.Attribute(value=ast.Name(id=base), attr=name, ctx=ast.Store()) if base == self_name:
                     yield name

@@ -16,6 +16,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.classes import Class
 from pylivepatch.build.computed import check_computed
 from pylivepatch.build.context import Context
+from pylivepatch.build.nodes import walk
 from pylivepatch.build.scope import FunctionNode, Item
 from pylivepatch.build.stdlib import METACLASSES
 from pylivepatch.build.world import Place
@@ -343,7 +344,7 @@ def _parameters(node: FunctionNode, *positions: int) -> frozenset[str]:
 def _reads(node: FunctionNode, sees: frozenset[str], name: str, is_new: bool) -> str:
     """``yes`` or ``maybe`` where the function reads ``name`` of what it sees; ``""`` where it does not."""
     maybe = False
-    for part in ast.walk(node):
+    for part in walk(node):
         match part:
             case ast.Attribute(value=ast.Name(id=seen), attr=attr) if attr == name and seen in sees:
                 return "yes"
@@ -365,7 +366,7 @@ def _reads(node: FunctionNode, sees: frozenset[str], name: str, is_new: bool) ->
 
 def _lists(source: ast.expr, sees: frozenset[str]) -> bool:
     """Whether an expression goes over the names of a class or of its body."""
-    for part in ast.walk(source):
+    for part in walk(source):
         match part:
             case ast.Attribute(attr="__dict__"):
                 return True
@@ -378,7 +379,7 @@ def _lists(source: ast.expr, sees: frozenset[str]) -> bool:
 
 def _filters(body: Sequence[ast.AST]) -> bool:
     for statement in body:
-        for part in ast.walk(statement):
+        for part in walk(statement):
             match part:
                 case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _FILTERS:
                     return True

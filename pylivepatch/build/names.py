@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import builtins
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Set
+from dataclasses import dataclass
 
+from pylivepatch.build.nodes import walk
 from pylivepatch.build.scope import Item, items_of
 from pylivepatch.build.source import Source
 
@@ -113,7 +114,7 @@ class Names:
 
     bound: frozenset[str]
     imports: dict[str, str]
-    constants: frozenset[str] = frozenset()
+    constants: Set[str] = frozenset()
     """Names that the module binds once, unconditionally, to what :func:`is_constant` accepts."""
 
     def dotted(self, node: ast.expr) -> str:
@@ -137,7 +138,8 @@ def names_of(source: Source) -> Names:
     """The names that a module binds at its top level, conditional ones included."""
     imports: dict[str, str] = {}
     bound: set[str] = set()
-    for item in items_of(source.tree.body):
+    items = items_of(source.tree.body)
+    for item in items:
         if item.kind == "import":
             imports.setdefault(item.name, import_target(item, source.package))
         if item.typing_only:
@@ -147,21 +149,17 @@ def names_of(source: Source) -> Names:
         elif item.kind == "code" and not item.skeleton:
             bound.update(
                 node.id
-                for node in ast.walk(item.node)
+                for node in walk(item.node)
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
             )
-    names = Names(frozenset(bound), imports)
-    once = Counter(
-        item.name
-        for item in items_of(source.tree.body)
-        if item.kind in ("value", "function", "class", "import")
-    )
-    stored = {name for node in ast.walk(source.tree) if isinstance(node, ast.Global) for name in node.names}
-    for item in items_of(source.tree.body):
-        if item.kind != "value" or item.guard or once[item.name] > 1 or item.name in stored:
+    constants: set[str] = set()
+    names = Names(frozenset(bound), imports, constants)
+    once = Counter(item.name for item in items if item.kind in ("value", "function", "class", "import"))
+    for item in items:
+        if item.kind != "value" or item.guard or once[item.name] > 1 or item.name in source.declared_global:
             continue
         if _is_constant_at_all(item.value, names):
-            names = replace(names, constants=names.constants | {item.name})
+            constants.add(item.name)  # seen by those that follow, through ``names``
     return names
 
 
@@ -271,7 +269,7 @@ def check_annotation(
     node: ast.expr, names: Names, *, hidden: Collection[str] = (), class_name: str = ""
 ) -> None:
     """Raise :class:`Unsafe` unless the annotation ``node`` can be evaluated in the module's namespace."""
-    for part in ast.walk(node):
+    for part in walk(node):
         match part:
             case ast.Name(id=name):
                 if name in hidden or (class_name and is_private(name)):

@@ -15,6 +15,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.findings import Finding, Report
 from pylivepatch.build.names import absolute_module
+from pylivepatch.build.nodes import children
 from pylivepatch.build.reach import Reach
 from pylivepatch.build.source import Source
 from pylivepatch.build.tree import File
@@ -116,7 +117,7 @@ def _imports(source: Source, name: str) -> Iterator[int]:
                 home = absolute_module(node, source.package)
                 if f"{home}.".startswith(f"{name}.") or (home == outer and last in {one.name for one in aliases}):
                     yield node.lineno
-        stack.extend(ast.iter_child_nodes(node))
+        stack.extend(children(node))
 
 
 def _classes_gone(world: World) -> dict[str, str]:

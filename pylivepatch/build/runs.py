@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pylivepatch.build.classes import Symbol
 from pylivepatch.build.names import absolute_module
+from pylivepatch.build.nodes import children, walk
 from pylivepatch.build.scope import FunctionNode, bound_name
 from pylivepatch.build.uses import Evaluated, Uses
 
@@ -31,6 +32,12 @@ _KEEPERS = frozenset(
     | {"dataclasses.field", "collections.defaultdict", "weakref.finalize", "weakref.ref", "contextvars.ContextVar"}
 )
 _KEEPING = ("typing.", "typing_extensions.", "collections.", "enum.", "abc.", "re.", "logging.", "warnings.")
+# Nodes that bind names, and expressions that say something by themselves: of the others, only the children count.
+_BINDING = frozenset(
+    {ast.Name, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.Global, ast.ExceptHandler}
+    | {ast.Import, ast.ImportFrom}
+)
+_TELLING = frozenset({ast.Lambda, ast.IfExp, ast.BoolOp, ast.Call, ast.Name, ast.Attribute, ast.Constant})
 _DYNAMIC = frozenset({"globals", "vars", "locals", "getattr", "eval", "exec", "sys.modules"})
 
 
@@ -73,8 +80,8 @@ class Run:
 def run_of_piece(version: Version, uses: Uses, piece: Evaluated) -> Run:
     """What an import-time piece runs. A decorator is called with what it decorates."""
     run, root = Run((uses.source.name, "")), piece.node
-    comprehensions = (part for part in ast.walk(root) if isinstance(part, ast.comprehension))
-    stored = {part.id for one in comprehensions for part in ast.walk(one.target) if isinstance(part, ast.Name)}
+    comprehensions = (part for part in walk(root) if isinstance(part, ast.comprehension))
+    stored = {part.id for one in comprehensions for part in walk(one.target) if isinstance(part, ast.Name)}
     reader = _Reader(version, uses, run, piece.scope, frozenset(stored))
     cls = version.classes.all.get((uses.source.name, piece.scope))
     reader.body_names = frozenset(
@@ -115,6 +122,9 @@ def _local_names(node: FunctionNode | ast.Lambda) -> frozenset[str]:
     stack: list[ast.AST] = list(node.body) if isinstance(node.body, list) else [node.body]
     while stack:
         part = stack.pop()
+        if part.__class__ not in _BINDING:
+            stack.extend(children(part))
+            continue
         match part:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
                 found.add(name)
@@ -129,7 +139,7 @@ def _local_names(node: FunctionNode | ast.Lambda) -> frozenset[str]:
                 found.update(bound_name(part, alias) for alias in aliases)
             case ast.ExceptHandler(name=str(name)):
                 found.add(name)
-        stack.extend(ast.iter_child_nodes(part))
+        stack.extend(children(part))
     return frozenset(found - declared)
 
 
@@ -200,7 +210,7 @@ class _Reader:
                 self.given(value)
                 self.expression(value, sure)
             case _:
-                for child in ast.iter_child_nodes(node):
+                for child in children(node):
                     if isinstance(child, ast.stmt):
                         self.statement(child, sure)
                     else:
@@ -209,6 +219,10 @@ class _Reader:
     # --- expressions
 
     def expression(self, node: ast.AST, sure: bool, *, kept: bool = True) -> None:
+        if node.__class__ not in _TELLING:
+            for part in children(node):
+                self.expression(part, sure)
+            return
         match node:
             case ast.Lambda():
                 for default in (*node.args.defaults, *node.args.kw_defaults):
@@ -235,7 +249,7 @@ class _Reader:
                     self.add(target, False, node.lineno, sure, via_self)
             case ast.Constant(value=str(text)):
                 self.run.texts.setdefault(text, node.lineno)
-        for part in ast.iter_child_nodes(node):
+        for part in children(node):
             self.expression(part, sure)
 
     def call(self, function: ast.AST, sure: bool, line: int, kept: bool) -> None:
@@ -264,7 +278,7 @@ class _Reader:
                 self.given(argument)
 
     def given(self, value: ast.AST) -> None:
-        for part in ast.walk(value):
+        for part in walk(value):
             if isinstance(part, ast.Name) and part.id in self.own:
                 self.run.gives.add(self.inner_name(part.id))
             elif isinstance(part, ast.Lambda):

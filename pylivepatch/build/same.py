@@ -16,6 +16,9 @@ from typing import Any
 # Says how a name is used (clear from its place) or how a string was spelled: neither is a difference.
 _IGNORED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 
+_compared: dict[type[ast.AST], list[str]] = {}
+"""The fields of a class of nodes that are compared, the last one first: as they are put on a stack."""
+
 
 def first_difference(old: object, new: object) -> tuple[Any, Any] | None:
     """The first place, in source order, where two trees (or lists of trees) differ; ``None`` where they do
@@ -31,8 +34,10 @@ def first_difference(old: object, new: object) -> tuple[Any, Any] | None:
             if type(a) is not type(b):
                 # An operator has no line and no text of its own: show the expression.
                 return (a, b) if isinstance(a, ast.expr | ast.stmt) else (parent_a, parent_b)
-            fields = [name for name in a._fields if name not in _IGNORED]
-            stack.extend((getattr(a, name, None), getattr(b, name, None), a, b) for name in reversed(fields))
+            fields = _compared.get(type(a))
+            if fields is None:
+                fields = _compared[type(a)] = [name for name in reversed(a._fields) if name not in _IGNORED]
+            stack += [(getattr(a, name, None), getattr(b, name, None), a, b) for name in fields]
         elif isinstance(a, list) and isinstance(b, list):
             if len(a) != len(b):
                 pairs = [(x, y) for x, y in zip(a, b, strict=False) if first_difference(x, y)]

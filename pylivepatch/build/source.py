@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from types import CodeType
 
+from pylivepatch.build.nodes import walk
 from pylivepatch.errors import SourceError
 
 TOO_DEEP = "split the expression that is nested so deeply, or leave the file out of the diff"
@@ -47,6 +48,18 @@ class Source:
     def codes_optimized(self) -> dict[tuple[str, int], list[CodeType]]:
         """The same as ``python -O`` compiles it: without asserts, with ``__debug__`` false."""
         return index_codes(_compile(self.tree, self.path, 1))
+
+    @cached_property
+    def declared_global(self) -> dict[str, int]:
+        """The names that a ``global`` statement declares → the line of the first one."""
+        if "global" not in self.text:  # most modules: no need to look at every node
+            return {}
+        found: dict[str, int] = {}
+        for node in walk(self.tree):
+            if isinstance(node, ast.Global):
+                for name in node.names:
+                    found.setdefault(name, node.lineno)
+        return found
 
     @property
     def package(self) -> str:

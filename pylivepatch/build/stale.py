@@ -9,6 +9,7 @@ from types import CodeType
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
+from pylivepatch.build.nodes import children
 from pylivepatch.build.reach import Hit
 from pylivepatch.build.same import same_constant, same_tree
 from pylivepatch.build.scope import FunctionNode, Item
@@ -92,7 +93,7 @@ def changed_class_bodies(old: FunctionNode, new: FunctionNode, qualname: str) ->
             elif isinstance(part, FunctionNode):
                 found.update(bodies(part, f"{inner}.{part.name}", f"{inner}.{part.name}"))
             else:
-                stack.extend(reversed(list(ast.iter_child_nodes(part))))
+                stack.extend(reversed(children(part)))
         return found
 
     before, after = bodies(old, qualname, qualname), bodies(new, qualname, qualname)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pylivepatch.build.names import Names, absolute_module, names_of
+from pylivepatch.build.nodes import children, walk
 from pylivepatch.build.scope import Item, items_of
 from pylivepatch.build.source import Source
 
@@ -103,11 +104,7 @@ class Uses:
         """Names that some function declares ``global``, or that other code than a plain assignment binds →
         line.
         """
-        found: dict[str, int] = {}
-        for node in ast.walk(self.source.tree):
-            if isinstance(node, ast.Global):
-                for name in node.names:
-                    found.setdefault(name, node.lineno)
+        found = self.source.declared_global
         return found | {name: line for name, line in self.bound_by_code.items() if name not in found}
 
     @cached_property
@@ -116,7 +113,7 @@ class Uses:
         found: dict[str, int] = {}
         for item in self.items:
             if item.kind == "code" and not item.skeleton:
-                for inner in ast.walk(item.node):
+                for inner in walk(item.node):
                     if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
                         found.setdefault(inner.id, inner.lineno)
         return found
@@ -133,7 +130,7 @@ class Uses:
                         line = instruction.positions.lineno
                     if instruction.opname in _GLOBAL_LOADS:
                         found.setdefault(str(instruction.argval), line)
-        for node in ast.walk(self.source.tree):
+        for node in walk(self.source.tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.setdefault(node.value, node.lineno)
         return found
@@ -142,7 +139,7 @@ class Uses:
     def attributes(self) -> dict[str, int]:
         """Every attribute name and string constant in the module → its first line."""
         found: dict[str, int] = {}
-        for node in ast.walk(self.source.tree):
+        for node in walk(self.source.tree):
             match node:
                 case ast.Attribute(attr=text) | ast.Constant(value=str(text)):
                     found.setdefault(text, node.lineno)
@@ -153,7 +150,7 @@ class Uses:
         """The names of all attributes that the module's code sets or deletes."""
         return frozenset(
             node.attr
-            for node in ast.walk(self.source.tree)
+            for node in walk(self.source.tree)
             if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
         )
 
@@ -161,7 +158,7 @@ class Uses:
     def mentions(self) -> dict[str, list[ast.AST]]:
         """Every attribute's name → the nodes that read or bind it; every text given to a call → the call."""
         found: dict[str, list[ast.AST]] = {}
-        for node in ast.walk(self.source.tree):
+        for node in walk(self.source.tree):
             match node:
                 case ast.Attribute(attr=name) | ast.AugAssign(target=ast.Attribute(attr=name)):
                     found.setdefault(name, []).append(node)
@@ -175,7 +172,7 @@ class Uses:
     def texts(self) -> dict[str, int]:
         """Every string constant in the module → its first line."""
         found: dict[str, int] = {}
-        for node in ast.walk(self.source.tree):
+        for node in walk(self.source.tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.setdefault(node.value, node.lineno)
         return found
@@ -186,15 +183,15 @@ class Uses:
         of one → their first line.
         """
         found: dict[str, int] = {}
-        for node in ast.walk(self.source.tree):
+        for node in walk(self.source.tree):
             if isinstance(node, ast.Attribute) and _is_own(node.value):
                 found.setdefault(node.attr, node.lineno)
             elif isinstance(node, ast.Try | ast.TryStar) and any(map(_catches_attribute_error, node.handlers)):
-                for inner in (inner for part in node.body for inner in ast.walk(part)):
+                for inner in (inner for part in node.body for inner in walk(part)):
                     if isinstance(inner, ast.Attribute):
                         found.setdefault(inner.attr, inner.lineno)
             elif isinstance(node, ast.With | ast.AsyncWith):  # contextlib.suppress
-                for inner in ast.walk(node):
+                for inner in walk(node):
                     if isinstance(inner, ast.Attribute):
                         found.setdefault(inner.attr, inner.lineno)
         return found
@@ -203,14 +200,14 @@ class Uses:
     def defined(self) -> frozenset[str]:
         """The name of every function in the module, however deep."""
         return frozenset(
-            node.name for node in ast.walk(self.source.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            node.name for node in walk(self.source.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         )
 
     @cached_property
     def imported_anywhere(self) -> dict[tuple[str, str], int]:
         """``(module, name)`` of every ``from`` import, in functions too → its line."""
         found: dict[tuple[str, str], int] = {}
-        for node in ast.walk(self.source.tree):
+        for node in walk(self.source.tree):
             if isinstance(node, ast.ImportFrom):
                 for alias in node.names:
                     found.setdefault((absolute_module(node, self.source.package), alias.name), node.lineno)
@@ -318,4 +315,4 @@ def executed_nodes(root: ast.AST) -> Iterator[ast.AST]:
             stack.extend(node.decorator_list)
             stack.extend(default for default in (*node.args.defaults, *node.args.kw_defaults) if default)
         else:
-            stack.extend(ast.iter_child_nodes(node))
+            stack.extend(children(node))

@@ -72,6 +72,7 @@ class Version:
         self.modules: dict[str, Uses] = {
             name: known.get(id(source)) or Uses(source) for name, source in sources.items()
         }
+        self._resolved: dict[tuple[str, str], tuple[str, str]] = {}
         self._data: dict[tuple[str, str], bool] = {}
         self._pure: dict[tuple[str, str], bool] = {}
 
@@ -90,6 +91,12 @@ class Version:
 
         Follows re-exports of the tree's own modules.
         """
+        found = self._resolved.get((module, dotted))
+        if found is None:
+            found = self._resolved[module, dotted] = self._resolve(module, dotted)
+        return found
+
+    def _resolve(self, module: str, dotted: str) -> tuple[str, str]:
         for _ in range(20):  # a chain of re-exports longer than this is a circle
             if dotted.startswith("<module>."):
                 return module, dotted.removeprefix("<module>.")

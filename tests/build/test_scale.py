@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import sys
 from pathlib import Path
 from types import FrameType
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 
 from pylivepatch.build import examine
+from pylivepatch.build.nodes import walk
+from pylivepatch.errors import SourceError
 
 HEAD = "import re\nfrom functools import lru_cache\n"
 LINK = "from .mod_{} import LIMIT_0 as other, function_0 as given, Class_0 as Base\n"
@@ -68,3 +72,32 @@ def test_four_times_the_changes_take_about_four_times_the_work(
 ) -> None:
     few, many = lines_run(tmp_path, *small), lines_run(tmp_path, *large)
     assert many < few * 5.5, (few, many)  # what is quadratic, in an essential part, makes it sixteen
+
+
+def test_the_collector_is_off_in_a_build_and_as_before_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = []
+
+    def compare(*arguments: Any) -> Any:
+        states.append(gc.isenabled())
+        raise SourceError("as it is for a test")
+
+    monkeypatch.setattr("pylivepatch.build.builder.compare_trees", compare)
+    old = new = write(tmp_path, 1, 1, 1)
+    for is_on in (True, False):
+        (gc.enable if is_on else gc.disable)()
+        try:
+            with pytest.raises(SourceError):
+                examine(old, new, name="big")
+            states.append(gc.isenabled())
+        finally:
+            gc.enable()
+    assert states == [False, True, False, False]
+
+
+def test_walking_visits_what_the_library_visits_but_for_nodes_without_fields() -> None:
+    for path in (Path(ast.__file__), Path(__file__)):
+        tree = ast.parse(path.read_text())
+        silent = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
+        assert list(map(id, walk(tree))) == [id(one) for one in ast.walk(tree) if not isinstance(one, silent)]
