@@ -109,13 +109,14 @@ def assemble(code: CodeType, ops: list[Op], *, consts: Iterable[Any], stacksize:
     return concrete.to_code(stacksize=stacksize, compute_exception_stack_depths=False)
 
 
-def offset_of(ops: list[Op], op: Op) -> int:
-    """Where ``op`` will stand in the assembled code, in bytes: what ``f_lasti`` is when it is executed."""
-    return 2 * _lay_out(ops)[0][op]
+def offsets_of(ops: list[Op], *wanted: Op) -> tuple[int, ...]:
+    """Where ``wanted`` will stand in the assembled code, in bytes: what ``f_lasti`` is when one is executed."""
+    offsets = _lay_out(ops)[0]
+    return tuple(2 * offsets[op] for op in wanted)
 
 
 def _size(name: str, arg: int | None) -> int:
-    prefixes = max(0, ((arg or 0).bit_length() - 1) // 8)
+    prefixes = (arg.bit_length() - 1) // 8 if arg else 0
     return prefixes + 1 + _CACHES.get(name, 0)
 
 

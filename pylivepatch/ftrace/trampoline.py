@@ -53,7 +53,7 @@ from bytecode.instr import InstrLocation
 
 from pylivepatch.errors import UnswappableShape
 from pylivepatch.ftrace import hooks
-from pylivepatch.ftrace.assembly import NOWHERE, Handler, Op, assemble, disassemble, insert_before, offset_of
+from pylivepatch.ftrace.assembly import NOWHERE, Handler, Op, assemble, disassemble, insert_before, offsets_of
 
 RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 
@@ -317,10 +317,8 @@ class _Builder:
         code = assemble(self.bare, self.ops, consts=consts, stacksize=self.stack)
         slots = tuple(sorted((index, name) for name, index in self.slots.items()))
         nested = tuple(sorted(self.nested.items(), key=lambda item: item[0]))
-        body = (0, 0)
-        if self.body is not None:
-            body = offset_of(self.ops, self.body[0]), offset_of(self.ops, self.body[1])
-        return Template(code, inherited, slots, nested, body)
+        begin, end = offsets_of(self.ops, *self.body) if self.body is not None else (0, 0)
+        return Template(code, inherited, slots, nested, (begin, end))
 
 
 def _marks_of_a_bare_yield() -> tuple[int, bool]:
