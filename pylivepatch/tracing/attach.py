@@ -37,13 +37,14 @@ class Listener(Protocol):
     """Whom the hooks tell: a tracer or a probe.
 
     One that wants ``values`` has its ``on_entry`` called with a tuple of the parameters' values and its ``on_return``
-    with what is returned, each by a function that the traced one calls: so that is ``sys._getframe(2)``.
+    with what is returned, each by a function that the traced one calls: so that is ``sys._getframe(2)``. Where an
+    interrupt strikes in one, ``on_abandon`` is called: another end of this call may never be told.
     """
 
     values: bool
 
     def hooks(self, function: FunctionType) -> Mapping[str, Hook]:
-        """A callable for each of :data:`SLOTS`. None may raise."""
+        """A callable for each of :data:`SLOTS`, and ``on_abandon`` for who wants values. None may raise."""
 
     def set_aside(self, functions: Collection[FunctionType]) -> None:
         """These are not traced from now on, for a while."""
@@ -311,7 +312,8 @@ def _slots(entry: _Traced) -> dict[str, Hook]:
         return {slot: _all([hooks[slot] for _, hooks in every]) for slot in SLOTS}
     plain = {slot: [hooks[slot] for listener, hooks in every if not listener.values] for slot in SLOTS}
     wanting = {slot: [hooks[slot] for listener, hooks in every if listener.values] for slot in SLOTS}
-    return {slot: _all_with_values(plain[slot], wanting[slot]) for slot in SLOTS}
+    abandon = [hooks["on_abandon"] for listener, hooks in every if listener.values]
+    return {slot: _all_with_values(plain[slot], wanting[slot], abandon) for slot in SLOTS}
 
 
 def _all(hooks: list[Hook]) -> Hook:
@@ -325,12 +327,17 @@ def _all(hooks: list[Hook]) -> Hook:
     return each
 
 
-def _all_with_values(plain: list[Hook], wanting: list[Hook]) -> Hook:
+def _all_with_values(plain: list[Hook], wanting: list[Hook], abandon: list[Hook]) -> Hook:
     def each(*values: object) -> None:
-        for hook in plain:
-            hook()
-        for hook in wanting:
-            hook(*values)
+        try:
+            for hook in plain:
+                hook()
+            for hook in wanting:
+                hook(*values)
+        except BaseException:
+            for hook in abandon:
+                hook()
+            raise
 
     return each
 

@@ -102,10 +102,11 @@ class Probe:
         self._active: dict[int, Call] = {}  # by the id of the frame
 
     def start(self, functions: Iterable[FunctionType]) -> None:
-        """Probe these, too. Those that cannot be are in :attr:`refused`, with the reason.
+        """Probe these, too, also after a :meth:`stop`. Those that cannot be are in :attr:`refused`, with the reason.
 
         Raises :class:`TargetBusy` where a transition is under way for longer than a few seconds.
         """
+        self._enabled = not self.errors
         chosen = []
         for function in dict.fromkeys(functions):
             if function.__module__ == "pylivepatch" or str(function.__module__).startswith("pylivepatch."):
@@ -130,7 +131,8 @@ class Probe:
         if signature.name not in self.functions:
             self.functions.append(signature.name)
         ends: tuple[Callable[..., None], ...] = (self._enter, self._return, self._raise)
-        return {slot: partial(self._hit, end, signature) for slot, end in zip(attach.SLOTS, ends, strict=True)}
+        hooks = {slot: partial(self._hit, end, signature) for slot, end in zip(attach.SLOTS, ends, strict=True)}
+        return {**hooks, "on_abandon": self._abandon}
 
     def set_aside(self, functions: Collection[FunctionType]) -> None:
         self.aside.update(map(name_of, functions))
@@ -161,7 +163,7 @@ class Probe:
             _in_handler.discard(me)
 
     def _enter(self, frame: int, signature: _Signature, _now: int, values: tuple[Any, ...]) -> None:
-        self._active.pop(frame, None)  # of one that an interrupt kept from its exit
+        self._active.pop(frame, None)  # of one that an interrupt kept from all its exits
         if not self._enabled:
             return
         if len(self._active) >= self.maxactive:
@@ -194,6 +196,9 @@ class Probe:
         if self._enabled and self.handler is not None:
             call.duration = now - call._began
             self.handler(call)
+
+    def _abandon(self) -> None:
+        self._active.pop(id(sys._getframe(2)), None)
 
     def _miss(self, end: Callable[..., None], signature: _Signature, me: object) -> None:
         """A handler called it; or a handler, or the collector in its midst, closed a generator that began before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import dis
 import gc
 import logging
@@ -398,6 +399,48 @@ def test_code_that_tells_other_values_fails_its_check(probed: Any) -> None:
             assert find_problem_of_traced(code, worse, values=True) != "", instr
             broken += 1
     assert broken > 10
+
+
+def test_a_probe_can_be_begun_again(probed: Any, calls: list[Call]) -> None:
+    probe = pylivepatch.Probe(calls.append)
+    for _ in range(2):
+        probe.start([probed.constant])
+        probed.constant(1)
+        probe.stop()
+        probed.constant(0)
+    assert [call.return_value for call in calls] == ["yes", "yes"]
+
+
+def test_a_thread_that_others_strike_with_exceptions_is_probed_as_before(probed: Any, calls: list[Call]) -> None:
+    """Wherever one strikes, in the hooks and handlers too: the thread does not count as in a handler for good."""
+
+    class Struck(BaseException):
+        pass
+
+    strikes, ready, struck = 150, [False], [0]
+
+    def work() -> None:
+        while struck[0] < strikes:
+            try:
+                ready[0] = True  # for one, and no other is under way
+                while True:
+                    probed.caught(probed.constant(1))
+            except Struck:
+                struck[0] += 1
+        probed.constant(0)
+
+    with pylivepatch.probe(f"{probed.__name__}.*", handler=calls.append, entry_handler=lambda call: None) as probe:
+        thread = threading.Thread(target=work)
+        thread.start()
+        for _ in range(strikes):
+            while not ready[0]:
+                time.sleep(0.0005)
+            ready[0] = False
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Struck))
+        thread.join()
+    assert struck == [strikes]
+    assert calls[-1].return_value == "no"
+    assert (probe.errors, probe.nmissed) == (0, 0)
 
 
 @pytest.mark.parametrize("cycles", [2, pytest.param(12, marks=pytest.mark.slow)])
