@@ -231,7 +231,6 @@ def test_a_few_edits_that_are_made_up() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("EDITS_SEED" not in os.environ, reason="asked for by EDITS_SEED=7: it may shrink for long")
 def test_many_edits_that_are_made_up() -> None:
     many = int(os.environ.get("EDITS_EXAMPLES", 150))
     if "EDITS_SEED" in os.environ:
