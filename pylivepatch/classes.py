@@ -199,6 +199,21 @@ def is_generated(function: FunctionType) -> bool:
     return file.startswith("<") and not file.startswith("<frozen ")
 
 
+def written_by_dataclass(own: Callable[[str], Any], fields: Iterable[str]) -> set[str]:
+    """The methods of a class that ``dataclass`` makes or not, by its settings, and has made. ``own`` gives what the
+    class has under a name.
+    """
+    found = {"__match_args__"} if own("__match_args__") == tuple(fields) else set()
+    for name in _BY_SETTINGS:
+        # An earlier patch may have brought one: that is the class's own.
+        files = [function.__code__.co_filename for function in unwrap(own(name)) if is_generated(function)]
+        found |= {name for file in files if not file.startswith("<livepatch ")}
+    return found
+
+
+_BY_SETTINGS = ("__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__")
+
+
 # --- bases --------------------------------------------------------------------------------------------------
 
 

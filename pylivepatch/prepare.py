@@ -33,6 +33,7 @@ from pylivepatch.classes import (
     made_anew,
     make_class,
     retire,
+    written_by_dataclass,
 )
 from pylivepatch.commit import Contents, owner_key, read_attribute
 from pylivepatch.compiled import (
@@ -376,7 +377,8 @@ def _load_fields(part: Part, module: ModuleType, item: Item, scratch: dict[str, 
     check_fields(under, before, where)
     aside = make_class(marshal.loads(statement)[0], vars(module), scratch, where)
     own = {mangled(owner, name) for name in own}
-    for name, value in made_anew(owner, under, aside, own, {*before} - {*after}, where).items():
+    gone = {*before} - {*after} | written_by_dataclass(under, before)
+    for name, value in made_anew(owner, under, aside, own, gone, where).items():
         label = f"{where.removesuffix('<fields>')}{name}"
         current = read_attribute(owner, name)()
         _check_bindable(owner, name, label, new=current is MISSING)

@@ -10,7 +10,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.bindings import final_value
 from pylivepatch.build.blocks import carry_new_blocks
 from pylivepatch.build.context import Context
-from pylivepatch.build.fields import compare_fields, without
+from pylivepatch.build.fields import compare_fields, other_settings, without
 from pylivepatch.build.functions import compare_function, is_overload, new_function
 from pylivepatch.build.gone import lose_accessors, siblings, take_away
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
@@ -506,7 +506,7 @@ def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> No
             continue
         if field == "bases":
             compare_bases(context, old, new)
-        else:
+        elif field != "decorator_list" or not other_settings(context, old, new):
             report.refused(
                 codes.CLASS_STATEMENT,
                 symbol,

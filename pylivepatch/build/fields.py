@@ -36,6 +36,8 @@ def compare_fields(context: Context, old: Item, new: Item) -> frozenset[str]:
     was, now = (_fields(item, uses.names) for item, uses in ((old, context.old), (new, context.new)))
     taken = frozenset((*was, *now))
     if list(was) == list(now) and all(same_tree(was[name].node, now[name].node) for name in now):
+        if other_settings(context, old, new):
+            _compare_settings(context, old, new, tuple(now))
         return frozenset()
     if not _is_allowed(context, old, new, was, now):
         return taken
@@ -54,6 +56,89 @@ def compare_fields(context: Context, old: Item, new: Item) -> frozenset[str]:
         if name not in was:
             _new_field(context, symbol, item, is_attrs=after.startswith("attr"))
     return taken
+
+
+def other_settings(context: Context, old: Item, new: Item) -> frozenset[str]:
+    """The settings of ``@dataclass`` in which the versions differ, where nothing else of the decorators does."""
+    before, after = old.class_node.decorator_list, new.class_node.decorator_list
+    found: set[str] = set()
+    for was, now in zip(before, after, strict=False):
+        if not same_tree(was, now):
+            one, other = _given(was, context.old.names), _given(now, context.new.names)
+            if one is None or other is None:
+                return frozenset()
+            found |= {name for name in one | other if one.get(name) != other.get(name)}
+    return frozenset(found if len(before) == len(after) else ())
+
+
+def _given(decorator: ast.expr, names: Names) -> dict[str, bool] | None:
+    """The settings of a ``@dataclass``, with the defaults of those in ``_METHODS``; ``None`` for what is none."""
+    keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
+    target = decorator.func if isinstance(decorator, ast.Call) else decorator
+    if names.dotted(target) != "dataclasses.dataclass" or (isinstance(decorator, ast.Call) and decorator.args):
+        return None
+    found = dict(_METHODS)
+    for keyword in keywords:
+        if not isinstance(keyword.value, ast.Constant) or keyword.arg is None:
+            return None
+        found[keyword.arg] = bool(keyword.value.value)
+    return found
+
+
+_METHODS = {"init": True, "repr": True, "eq": True, "order": False, "match_args": True}
+"""The settings of ``dataclass`` that say which methods it makes, and no more, with what they are by default."""
+
+
+def _compare_settings(context: Context, old: Item, new: Item, fields: tuple[str, ...]) -> None:
+    """Report and carry that a dataclass makes other methods."""
+    symbol, node = context.symbol(new.name), new.class_node
+    settings = other_settings(context, old, new)
+    difference = describe_difference(old.class_node.decorator_list, node.decorator_list)
+
+    def refuse(message: str, advice: str) -> None:
+        context.report.refused(
+            codes.CLASS_STATEMENT,
+            symbol,
+            message,
+            advice,
+            difference=difference,
+            old_line=old.line,
+            new_line=new.line,
+        )
+
+    if rest := settings - _METHODS.keys():
+        refuse(
+            f"the dataclass is made with another {' and '.join(sorted(rest))}; instances that exist were made with the "
+            "old, and layout and hash stay",
+            "leave it as it was; init, repr, eq, order and match_args may change",
+        )
+        return
+    if "eq" in settings and any("__hash__" not in _names(one.class_node) for one in (old, new)):
+        refuse(
+            "with eq the hash of instances changes, and those that are in a dict or a set could not be found any more",
+            "define __hash__ in the class, or leave eq as it was",
+        )
+        return
+    try:
+        check_statement(context, symbol, node)
+    except Unsafe as part:
+        refuse(f"the class statement cannot be executed aside without side effects: {part}", "leave its settings")
+        return
+    if "init" in settings and not check_function(context, new, [f"{symbol}.__init__"]):
+        return
+    context.changes.append(NewFields(CodeRef(symbol, first_line(new.node)), fields, fields))
+    context.report.applied(
+        codes.FIELDS_CHANGED,
+        symbol,
+        f"what dataclass makes of it is made anew; its settings differ in {', '.join(sorted(settings))}",
+        difference=difference,
+        old_line=old.line,
+        new_line=new.line,
+    )
+
+
+def _names(node: ast.ClassDef) -> set[str]:
+    return {item.name for item in items_of(node.body)}
 
 
 def _maker(context: Context, node: ast.ClassDef) -> str:
