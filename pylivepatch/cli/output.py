@@ -9,7 +9,7 @@ from __future__ import annotations
 import json as json_module
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -97,6 +97,13 @@ def holders(found: Sequence[Mapping[str, Any]]) -> Table:
         where = f"{holder.get('function', '?')}\n{holder.get('file', '?')}:{holder.get('line', '?')}"
         rows.append([who, where, seconds(max(0.0, time.time() - since)) if since else ""])
     return table("held by", ["who", "where", "for"], rows)
+
+
+def gate_waits(gate: Mapping[str, Any] | None) -> Iterator[str]:
+    """Who waited at the gate, in a line, where it was closed."""
+    if gate and gate.get("tries"):
+        longest = f", the longest for {seconds(float(gate['longest_wait']))}" if gate.get("waits") else ""
+        yield f"gate: {gate['tries']} tries, {gate['waits']:,} callers waited{longest}"
 
 
 def seconds(value: float) -> str:

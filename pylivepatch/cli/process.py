@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from pylivepatch.agent.client import Client, OnEvent, agents
-from pylivepatch.cli.output import Output, holders, seconds
+from pylivepatch.cli.output import Output, gate_waits, holders, seconds
 from pylivepatch.cli.progress import Progress
 from pylivepatch.cli.record import recording
 from pylivepatch.errors import LivePatchError
@@ -265,6 +265,8 @@ def status(out: Output, client: Client) -> None:
                 rows.append(["since", at.strftime("%Y-%m-%d %H:%M:%S")])
         rows.append(["functions", "\n".join(transition.get("functions") or [])])
         out.table("", ["transition", ""], rows)
+        for line in gate_waits(transition.get("gate")):
+            out.say(line)
         if transition.get("holders"):
             out.console.print(holders(transition["holders"]))
         if transition.get("groups"):

@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pylivepatch.agent.client import Client
-from pylivepatch.cli.output import Output, holders, seconds, table
+from pylivepatch.cli.output import Output, gate_waits, holders, seconds, table
 from pylivepatch.cli.progress import STAGES
 from pylivepatch.errors import LivePatchError
 
@@ -118,6 +118,7 @@ class View:
             since = seconds(max(0.0, time.time() - float(transition.get("since") or time.time())))
             text = f"{transition['action']} of {transition['patch']}: {stage}, counter {transition['counter']}, {since}"
             parts.append(Text.assemble((text, "bold yellow"), f"  ({STAGES.get(stage, stage)})"))
+            parts += [Text(line) for line in gate_waits(transition.get("gate"))]
             if transition.get("holders"):
                 parts.append(holders(transition["holders"][:8]))
         else:
@@ -131,7 +132,7 @@ class View:
             parts.append(Text(self.said, style="cyan"))
         held = len((transition or {}).get("holders") or ())
         used = len(parts) + 4 + (len(self.patches) + 1) * bool(self.patches) + (2 * min(held, 8) + 2) * bool(held)
-        parts.append(self._rows(max(3, height - used - len(self.status.get("taints") or ()))))
+        parts.append(self._rows(max(3, height - used)))
         return Group(*parts, Text(KEYS, style="dim"))
 
     def _rows(self, most: int) -> RenderableType:

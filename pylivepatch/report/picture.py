@@ -135,7 +135,7 @@ def _holders(log: _Log) -> Iterator[dict[str, Any]]:
         for holder in _named(event):
             key = tuple(str(holder.get(name)) for name in ("kind", "name", "function", "file", "line"))
             one = found.setdefault(key, {**holder, "from": float(holder.get("since") or event["time"])})
-            one["to"] = event["time"]
+            one["to"] = max(one["from"], event["time"])  # a look is some time under way before it comes to a holder
     for one in found.values():
         one.pop("since", None)
         yield one

@@ -12,7 +12,7 @@ def trace_events(shown: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """
     pid = shown["pid"] or 0
     yield {"name": "process_name", "ph": "M", "pid": pid, "tid": 0, "args": {"name": f"process {pid}"}}
-    yield _track(pid, 0, f"{shown['action']} of {shown['patch']}")
+    yield from _track(pid, 0, f"{shown['action']} of {shown['patch']}")
     for name, begun, ended in shown["stages"]:
         yield _span(pid, 0, name, "stage", begun, ended)
     for at, counter in shown["curve"]:
@@ -20,13 +20,16 @@ def trace_events(shown: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for at, kind in [*((at, "commit") for at in shown["commits"]), *shown["marks"]]:
         yield {"name": kind, "cat": "event", "ph": "i", "s": "p", "ts": at * 1e6, "pid": pid, "tid": 0}
     for number, lane in enumerate(shown["lanes"], 1):
-        yield _track(pid, number, f"{lane['kind']} {lane['name']}")
+        yield from _track(pid, number, f"{lane['kind']} {lane['name']}")
         for begun, ended, state, place in lane["spans"]:
             yield _span(pid, number, state, "sample", begun, ended) | {"args": {"stands in": place}}
 
 
-def _track(pid: int, tid: int, name: str) -> dict[str, Any]:
-    return {"name": "thread_name", "ph": "M", "pid": pid, "tid": tid, "args": {"name": name}}
+def _track(pid: int, tid: int, name: str) -> Iterator[dict[str, Any]]:
+    """Its name, and its place: viewers would put it where its name or its first event is."""
+    of = {"ph": "M", "pid": pid, "tid": tid}
+    yield {"name": "thread_name", **of, "args": {"name": name}}
+    yield {"name": "thread_sort_index", **of, "args": {"sort_index": tid}}
 
 
 def _span(pid: int, tid: int, name: str, kind: str, begun: float, ended: float) -> dict[str, Any]:

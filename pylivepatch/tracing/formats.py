@@ -33,20 +33,21 @@ def trace_events(
 ) -> Iterator[dict[str, Any]]:
     """The records as events of the Trace Event Format: a track for each thread, task and greenlet.
 
-    Calls nest (``B``, ``E``); generators, which do not, are asynchronous events (``b``, ``e``) on their track. A call
-    whose entry was not seen has no end either.
+    Calls nest (``B``, ``E``); generators, which do not, are asynchronous events (``b``, ``e``). A call whose entry was
+    not seen has no end either.
     """
     pid = os.getpid() if pid is None else pid
     tracks: dict[Who, int] = {}
     open_calls: dict[Who, list[int]] = {}
     generators: dict[tuple[Who, int], list[int]] = {}
+    last = 0.0
     for record in records:
         track = tracks.get(record.who)
         if track is None:
             track, label = _track(record.who, names, len(tracks))
             tracks[record.who] = track
             yield {"name": "thread_name", "ph": "M", "pid": pid, "tid": track, "args": {"name": label}}
-        traced = functions[record.function]
+        traced, last = functions[record.function], record.time / 1000
         event = {"name": traced.name, "cat": "function", "ts": record.time / 1000, "pid": pid, "tid": track}
         if record.kind in (ASIDE, RESUMED):
             yield event | {"ph": "i", "s": "p", "name": f"{traced.name}: {KINDS[record.kind]}"}
@@ -67,7 +68,9 @@ def trace_events(
                     yield {"ph": "E", "ts": record.time / 1000, "pid": pid, "tid": track}
                 yield event | {"ph": "E"} | ({"args": {"raised": True}} if record.kind == RAISE else {})
     if lost:
-        yield {"name": f"{lost} records lost", "ph": "M", "pid": pid, "tid": 0, "args": {"lost": lost}}
+        # An instant across the whole picture: a viewer shows no metadata that it does not know.
+        told = {"name": f"{lost} records lost", "cat": "lost", "ph": "i", "s": "g", "ts": last}
+        yield {**told, "pid": pid, "tid": 0, "args": {"lost": lost}}
 
 
 def perfetto(events: Iterable[dict[str, Any]]) -> str:

@@ -116,6 +116,10 @@ class Gate:
         self.question.asking[0] = 0
         self.open()
 
+    def as_dict(self) -> dict[str, float]:
+        """JSON-able: what it did in the tries that are over; ``longest_wait`` in seconds."""
+        return {"tries": self.tries, "waits": self.waits, "longest_wait": self.longest}
+
     # --- in the callers -----------------------------------------------------------------------------------
 
     def _attend(self) -> bool:

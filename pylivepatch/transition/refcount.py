@@ -168,6 +168,10 @@ class Refcount(Transition):
         self.allowed += [holder.as_dict() for holder in described if holder is not None]
         self._publish("allowed", holders=self.allowed)
 
+    def status(self) -> dict[str, Any]:
+        gate = {"gate": self.gate.as_dict()} if self.gate is not None and self.gate.tries else {}
+        return super().status() | gate
+
     def hold_at_gate(self, gate: Gate, deadline: float) -> None:
         """Close the gate for its bound, open it, and again after a longer and longer while, until the switch."""
         try:
@@ -184,7 +188,7 @@ class Refcount(Transition):
                 pause = min(pause * 2, _LONGEST_PAUSE)
         finally:
             gate.stop()
-            self.report["gate"] = {"tries": gate.tries, "waits": gate.waits, "longest_wait": gate.longest}
+            self.report["gate"] = gate.as_dict()
 
     def _exchange(self, gate: Gate) -> bool:
         """Put the second generation in, unless the switch has come. Whether it did so.

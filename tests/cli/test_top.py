@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -12,10 +13,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
 from shell import Shell
 from targets import Target
 
 from pylivepatch.agent.client import Client
+from pylivepatch.cli.top import View
 
 PATIENCE = 60.0
 
@@ -124,3 +127,21 @@ def terminal(shell: Shell, target: Target) -> Iterator[Screen]:
         os.close(ours)
 
 
+
+
+def test_gate_waits_and_the_worst_delay_are_lines_of_their_own_at_80_columns() -> None:
+    ticker = {"interval": 0.001, "since": 0.0, "ticks": 12_345, "worst": 0.0123, "at": 0.0}
+    gate = {"tries": 3, "waits": 1_700, "longest_wait": 0.05}
+    transition = {"action": "load", "patch": "fix", "stage": "release", "counter": 20, "gate": gate, "holders": []}
+    tasks = [{"kind": "thread", "name": f"worker-{n}", "function": "shop:price", "line": 7} for n in range(100)]
+    view = View(Client(path="nowhere"), status={"transition": transition, "ticker": ticker}, tasks=tasks)
+    console = Console(width=80, height=24, file=io.StringIO(), record=True)
+    console.print(view.render(24))
+    lines = console.export_text().splitlines()
+    assert "gate: 3 tries, 1,700 callers waited, the longest for 50.0 ms" in lines
+    (delay,) = [line for line in lines if line.startswith("ticker: ")]
+    assert re.fullmatch(r"ticker: worst delay 12\.3 ms, at \S+ \(12,345 ticks, one each 1\.0 ms\)", delay)
+    assert len(lines) <= 24
+    rows = sum(line.startswith("thread ") for line in lines)
+    assert rows > 10
+    assert f"… and {100 - rows} more" in [line.rstrip() for line in lines]

@@ -97,6 +97,7 @@ def test_calls_are_counted_also_while_the_gate_asks(hold: Any) -> None:
         price(1)
         assert held.transition._tally.as_dict()["entered"] == before + 1
         assert gate.question is held.transition._question
+        assert 1 <= held.transition.status()["gate"]["tries"] <= gate.tries
     finally:
         leave.set()
         extra.join(PATIENCE)

@@ -11,6 +11,8 @@ from logs import COMMIT, START, at, begun, holder, read_back, sample, stands, tr
 
 from pylivepatch.errors import LivePatchError
 from pylivepatch.report import html, picture, read, trace_events
+from pylivepatch.tracing.formats import perfetto
+from tests import trace_events as format
 
 
 def spans(shown: dict[str, Any], name: str) -> list[tuple[float, float, str]]:
@@ -120,6 +122,13 @@ def test_in_mode_per_task_each_is_new_from_its_own_move_on() -> None:
     assert spans(shown, "inside") == [(2.0, 3.0, "old")]
 
 
+def test_a_holder_that_one_look_has_met_first_is_not_seen_last_before_that() -> None:
+    events = transition()
+    events[5] = sample(3.0, until=3.2, stage="drain", counter=1, holders=[holder("worker", "shop:price", since=3.1)])
+    (worker,) = [one for one in picture(read_back(events))["holders"] if one["name"] == "worker"]
+    assert (worker["from"], worker["to"]) == (3.1, 3.1)
+
+
 def test_the_perfetto_trace_has_the_same_lanes_stages_and_commit() -> None:
     shown = picture(read_back(transition()))
     events = list(trace_events(shown))
@@ -133,6 +142,49 @@ def test_the_perfetto_trace_has_the_same_lanes_stages_and_commit() -> None:
     assert drawn == lanes | {("load of fix", name, a * 1e6, b * 1e6) for name, a, b in shown["stages"]}
     assert [e["ts"] for e in events if e["name"] == "commit"] == [COMMIT * 1e6]
     assert [[e["ts"] / 1e6, e["args"]["inside"]] for e in events if e["ph"] == "C"] == shown["curve"]
+
+
+def test_the_perfetto_trace_is_read_by_the_rules_of_its_format() -> None:
+    shown = picture(read_back(transition()))
+    trace = format.read(perfetto(trace_events(shown)))
+    lanes = [
+        (f"{lane['kind']} {lane['name']}", state, a * 1e6, b * 1e6)
+        for lane in shown["lanes"]
+        for a, b, state, _ in lane["spans"]
+    ]
+    stages = [("load of fix", name, a * 1e6, b * 1e6) for name, a, b in shown["stages"]]
+    found = [(track, name, round(begin), round(end)) for track, name, begin, end in trace.slices]
+    assert sorted(found) == sorted((track, name, round(a), round(b)) for track, name, a, b in lanes + stages)
+    assert trace.instants == [("commit", COMMIT * 1e6)]
+    assert trace.counters == [(at * 1e6, {"inside": counter}) for at, counter in shown["curve"]]
+    assert (trace.open, trace.asynchronous) == ([], [])
+    tracks = ["load of fix", *(f"{lane['kind']} {lane['name']}" for lane in shown["lanes"])]
+    assert sorted(trace.order, key=lambda track: trace.order[track]) == tracks
+
+
+def test_the_worst_delay_and_the_calls_are_those_of_the_process() -> None:
+    events = transition()
+    ticker = {"interval": 0.001, "since": START, "ticks": 900, "worst": 0.0034, "at": START}
+    events[1] = {**events[1], "ticker": {**ticker, "worst": 0.0012, "ticks": 70}, "greenlets": {"held": 0.002}}
+    events[10] = at(6.1, "ended", result={"ticker": ticker, "calls": {"entered": 1234, "redirected": 4}, "stages": {}})
+    shown = picture(read_back(events))
+    page = html(shown)
+    each = "of a thread of the process that asks to run each 1.0 ms"
+    assert f"<td>worst delay</td><td>3.4 ms, {each} (900 times)</td>" in page
+    assert f"<td>worst delay before it</td><td>1.2 ms, {each} (70 times)</td>" in page
+    assert "<td>calls through trampolines</td><td>none: no trampoline was put in</td>" in page
+    assert "held every thread for up to 2.0 ms each time" in page
+    shown["result"]["stages"] = {"enable": 0.001}
+    assert "1,234: 1,230 executed the old function, 4 went on to the new one" in html(shown)
+
+
+def test_a_load_that_was_taken_back_has_its_worst_delay_in_the_error() -> None:
+    events = [event for event in transition() if event["event"] not in ("commit", "ended")]
+    ticker = {"interval": 0.001, "since": START, "ticks": 12, "worst": 0.02, "at": START}
+    error = {"code": "PLP120", "message": "did not finish in time", "details": {"ticker": ticker}}
+    page = html(picture(read_back([*events, at(6.1, "ended", error=error)])))
+    assert "<td>worst delay</td><td>20.0 ms" in page
+    assert "worst delay before it" not in page
 
 
 def test_the_page_holds_the_picture_and_text_stays_text() -> None:

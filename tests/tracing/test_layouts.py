@@ -12,6 +12,7 @@ import pytest
 import pylivepatch
 from pylivepatch.tracing.formats import json_line, perfetto, trace_events
 from pylivepatch.tracing.text import duration
+from tests import trace_events as format
 
 from .layouts import DURATION, LIMITS, read_entries, read_graph
 
@@ -167,6 +168,47 @@ def test_for_programs_there_are_json_lines_and_trace_events(traced: Any) -> None
         elif event["ph"] == "E":
             assert open_calls.pop() == event["name"]
     assert open_calls == []
+
+
+def test_the_trace_events_are_read_by_the_rules_of_their_format(traced: Any) -> None:
+    with pylivepatch.trace(f"{traced.__name__}.*") as tracer:
+        called, leave = threading.Barrier(4), threading.Event()
+
+        def call() -> None:
+            traced.outer()
+            called.wait(30)
+            leave.wait(30)  # the name of one that has ended would not be known
+
+        threads = [threading.Thread(target=call, name=f"caller-{n}") for n in range(3)]
+        for thread in threads:
+            thread.start()
+        traced.use()
+        called.wait(30)
+    records, names = tracer.read(), tracer.names
+    leave.set()
+    for thread in threads:
+        thread.join()
+    trace = format.read(perfetto(trace_events(records, tracer.functions, names)))
+    lines = [json.loads(json_line(record, tracer.functions, names)) for record in records]
+    ends: list[tuple[str, str, float]] = []
+    for line in lines:
+        if line["event"] in ("return", "raise"):
+            ends.append((line["thread"], line["function"], line["time"] / 1000))
+    found = [(track, name, end) for track, name, _, end in trace.slices + trace.asynchronous]
+    assert sorted(found) == sorted(ends)
+    assert {track for track, *_ in found} == {"MainThread", "caller-0", "caller-1", "caller-2"}
+    assert len(trace.asynchronous) == 1
+    assert (trace.open, trace.instants) == ([], [])
+
+
+def test_records_that_were_lost_are_an_instant_in_the_trace_events(traced: Any) -> None:
+    with pylivepatch.trace(f"{traced.__name__}.leaf", size=10) as tracer:
+        for _ in range(100):
+            traced.leaf()
+    records = tracer.read()
+    trace = format.read(perfetto(trace_events(records, tracer.functions, tracer.names, lost=tracer.lost)))
+    assert trace.instants == [("190 records lost", records[-1].time / 1000)]
+    assert len(trace.slices) == 5
 
 
 def test_what_was_dropped_is_counted(traced: Any) -> None:
