@@ -11,7 +11,7 @@ from pylivepatch.build.bindings import final_value
 from pylivepatch.build.blocks import carry_new_blocks
 from pylivepatch.build.context import Context
 from pylivepatch.build.fields import compare_fields, other_settings, without
-from pylivepatch.build.functions import compare_function, is_overload, new_function
+from pylivepatch.build.functions import compare_function, is_compiled_otherwise, is_overload, new_function
 from pylivepatch.build.gone import lose_accessors, siblings, take_away
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
 from pylivepatch.build.instances import compare_instances
@@ -482,7 +482,7 @@ def _removed_class(context: Context, item: Item) -> None:
 
 
 def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> None:
-    if same_tree(old.node, new.node):
+    if same_tree(old.node, new.node) and not is_compiled_otherwise(context, new.node):
         return
     symbol, report = context.symbol(new.name), context.report
     before, after = old.class_node, new.class_node

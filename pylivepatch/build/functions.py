@@ -56,7 +56,7 @@ def is_overload(item: Item, names: Names) -> bool:
 
 def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool = False) -> None:
     """Report and carry what changed between two versions of one outermost function."""
-    if same_tree(old.node, new.node):
+    if same_tree(old.node, new.node) and not is_compiled_otherwise(context, new.node):
         return
     symbol, report = context.symbol(new.name), context.report
     if old.typing_only or new.typing_only or is_overload(new, context.new.names):
@@ -161,6 +161,20 @@ def _register_anew(context: Context, old: Item, new: Item) -> None:
 
 _KEPT_ASIDE = frozenset({"property", "functools.cached_property"})
 """They are not hidden by what a cached property keeps in an instance, or use it."""
+def is_compiled_otherwise(context: Context, node: ast.AST) -> bool:
+    """Whether ``node`` calls ``name.function()`` where one version alone imports the name at module level: CPython
+    compiles such a call in another way (with one meaning), and a fresh process has that code.
+    """
+    names = context.old.names.imports.keys() ^ context.new.names.imports.keys()
+    if not names:
+        return False
+    for part in ast.walk(node):
+        match part:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name))) if name in names:
+                return True
+    return False
+
+
 _REGISTRIES = frozenset({"functools.singledispatch", "functools.singledispatchmethod", "functools.partialmethod"})
 
 
