@@ -72,18 +72,36 @@ def _inherited(context: Context) -> set[str]:
     if cls is None:
         return set()
     above = list(classes.ancestors(cls))
-    outside = list(classes.outside(cls))
+    values = {item.name for base in above for item in base.items if item.kind == "value" and not item.typing_only}
     found: set[str] = set()
-    if len(outside) == 1 and not any({"__init__", "__new__"} & one.defines.keys() for one in (cls, *above)):
-        found |= made_with(outside[0])
-    for base in above:
-        found |= {item.name for item in base.items if item.kind == "value" and not item.typing_only}
-        found |= {
-            name
-            for name, stores in stores_of(base.node).items()
-            if any(function.name == "__init__" and statement in function.body for function, statement in stores)
-        }
-    return found
+    for one in (cls, *above):
+        item = one.defines.get("__init__")
+        if item is None:
+            continue
+        if item.kind != "function":
+            return values | found
+        certain = _certain(item.function.body)
+        if one is not cls:
+            own = _self_name(item.function)
+            found |= {name for statement in certain for name in _targets(statement, own)}
+        if not any(map(_passes_on, certain)):  # the constructors above this one do not run
+            return values | found
+    outside = set(classes.outside(cls))
+    return values | found | (made_with(outside.pop()) if len(outside) == 1 else frozenset())
+
+
+def _certain(body: list[ast.stmt]) -> list[ast.stmt]:
+    """The statements of a function that run whenever it ends without an error."""
+    returns = [any(isinstance(node, ast.Return) for node in ast.walk(statement)) for statement in body]
+    return body[: returns.index(True)] if True in returns else body
+
+
+def _passes_on(statement: ast.stmt) -> bool:
+    """Whether it calls another class's constructor: ``super().__init__()``, ``Base.__init__(self)``."""
+    match statement:
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="__init__"))):
+            return True
+    return False
 
 
 def _new_bases(context: Context) -> list[ast.ClassDef]:
