@@ -5,9 +5,11 @@ from __future__ import annotations
 import cProfile
 import gc
 import pstats
+import subprocess
 import sys
 import threading
 import weakref
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -219,6 +221,20 @@ def test_cprofile_counts_the_same_calls(hold: Any) -> None:
     same_by_version(seen)
     assert seen["before"]["total"] == (1, 1)
     assert seen["before"]["failing"] == (2, 2)
+
+
+def test_a_process_that_is_profiled_from_its_start_can_be_patched(tmp_path: Path) -> None:
+    """The profiler's table keeps the code, too, by which the engine learns how references to code are counted."""
+    (tmp_path / "service.py").write_text(
+        "import pylivepatch\n"
+        "def old(): return 'old'\n"
+        "def new(): return 'new'\n"
+        "applied = pylivepatch.load(pylivepatch.Patch('fix').replace(old, new))\n"
+        "print(old())\n"
+    )
+    command = [sys.executable, "-m", "cProfile", "-o", "profile", "service.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("new\n", 0), done.stderr
 
 
 def test_a_profile_that_is_kept_holds_and_lets_go() -> None:
