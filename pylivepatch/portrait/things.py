@@ -26,6 +26,9 @@ _NOT_IN_DIGESTS = NOT_COMPARED | ({"annotate", "annotations"} if sys.version_inf
 _SLOTS = ids_of(types.MemberDescriptorType, types.GetSetDescriptorType)
 _BUILT_IN = ids_of(types.WrapperDescriptorType, types.MethodWrapperType, types.MethodDescriptorType)
 _BUILT_IN |= ids_of(types.ClassMethodDescriptorType, BuiltinFunctionType)
+_RUNNING = "repr_running"
+"""Where ``reprlib.recursive_repr``, which dataclasses use, notes who is in the function at this moment."""
+
 LRU = type(functools.lru_cache(lambda: None))
 def _documentation(cls: type, space: Any) -> Any:
     """A class's own docstring; since 3.15 dataclasses write theirs when it is first read."""
@@ -192,7 +195,8 @@ class Things:
             self._put(found, "keyword defaults", tuple(sorted(kwdefaults.items())))
         found |= self._annotations(outer)
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
-            self._closure(found, name, cell)
+            if name != _RUNNING:
+                self._closure(found, name, cell)
         for name, value in sorted(outer.__dict__.items()):
             if name != "__wrapped__":
                 self._put(found, f"attribute {name}", value)

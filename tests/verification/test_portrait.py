@@ -159,6 +159,21 @@ def test_data_that_changes_while_it_is_looked_at_does_no_harm() -> None:
     assert found["busy"]["table"]["kind"] == "dict"
 
 
+def test_a_repr_under_way_is_no_difference() -> None:
+    module = types.ModuleType("sitter")
+    during: list[Any] = []
+
+    def look(one: object) -> str:
+        during.append(dict(portray({"sitter": module}))["sitter"]["text"])
+        return ""
+
+    vars(module)["look"] = look
+    source = "import reprlib\n@reprlib.recursive_repr()\ndef text(one):\n    return look(one)\n"
+    exec(compile(source, "sitter.py", "exec"), vars(module))
+    module.text(1)
+    assert during == [dict(portray({"sitter": module}))["sitter"]["text"]]
+
+
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="classes know their first line since 3.13")
 @pytest.mark.parametrize("line", [1, 100, 254, 255, 256, 300, 70_000])
 def test_the_first_line_of_a_class_in_a_function_is_no_difference(line: int) -> None:
