@@ -248,3 +248,11 @@ def pytest_collection_finish() -> None:
     """What is there now stays: let collections after each test pass over it, which is most of a suite's time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """So does what a file of tests has left (memories of libraries, above all), for the files after it."""
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
