@@ -352,7 +352,7 @@ def _refuse_alternatives(context: Context, pairs: list[tuple[Item, Item]], chang
 
 def _is_shadowed(item: Item, group: list[Item], names: Names) -> bool:
     """Whether a later definition of the same name, under the same condition, takes its place."""
-    for later in group:
+    for later in reversed(group):  # the last one mostly does
         if later.line <= item.line or later.guard != item.guard[: len(later.guard)]:
             continue
         decorators = later.function.decorator_list

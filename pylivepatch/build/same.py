@@ -20,6 +20,13 @@ _compared: dict[type[ast.AST], list[str]] = {}
 """The fields of a class of nodes that are compared, the last one first: as they are put on a stack."""
 
 
+def _compared_fields(node: ast.AST) -> list[str]:
+    fields = _compared.get(type(node))
+    if fields is None:
+        fields = _compared[type(node)] = [name for name in reversed(node._fields) if name not in _IGNORED]
+    return fields
+
+
 def first_difference(old: object, new: object) -> tuple[Any, Any] | None:
     """The first place, in source order, where two trees (or lists of trees) differ; ``None`` where they do
     not.
@@ -34,10 +41,7 @@ def first_difference(old: object, new: object) -> tuple[Any, Any] | None:
             if type(a) is not type(b):
                 # An operator has no line and no text of its own: show the expression.
                 return (a, b) if isinstance(a, ast.expr | ast.stmt) else (parent_a, parent_b)
-            fields = _compared.get(type(a))
-            if fields is None:
-                fields = _compared[type(a)] = [name for name in reversed(a._fields) if name not in _IGNORED]
-            stack += [(getattr(a, name, None), getattr(b, name, None), a, b) for name in fields]
+            stack += [(getattr(a, name, None), getattr(b, name, None), a, b) for name in _compared_fields(a)]
         elif isinstance(a, list) and isinstance(b, list):
             if len(a) != len(b):
                 pairs = [(x, y) for x, y in zip(a, b, strict=False) if first_difference(x, y)]
@@ -58,6 +62,23 @@ def first_difference(old: object, new: object) -> tuple[Any, Any] | None:
 def same_tree(old: object, new: object) -> bool:
     """Whether two trees differ in positions only."""
     return first_difference(old, new) is None
+
+
+def fingerprint(tree: ast.AST) -> tuple[object, ...]:
+    """Equal for trees that :func:`same_tree` finds the same, and only for those: for many that are to be compared."""
+    found: list[object] = []
+    stack: list[object] = [tree]
+    while stack:
+        part = stack.pop()
+        found.append(type(part))
+        if isinstance(part, ast.AST):
+            stack += [getattr(part, name, None) for name in _compared_fields(part)]
+        elif isinstance(part, list):
+            found.append(len(part))
+            stack += reversed(part)
+        else:  # what the parser makes constants of: texts, numbers, and what is only equal to itself
+            found.append(repr(part) if isinstance(part, float | complex) else part)
+    return tuple(found)
 
 
 def same_constant(a: object, b: object) -> bool:

@@ -8,14 +8,14 @@ a class.
 from __future__ import annotations
 
 import ast
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names
 from pylivepatch.build.registered import is_registered
-from pylivepatch.build.same import same_tree
+from pylivepatch.build.same import fingerprint
 from pylivepatch.build.scope import Item, import_text
 from pylivepatch.build.uses import Evaluated, evaluated_of, executed_nodes
 
@@ -311,14 +311,14 @@ def pair_functions(
         return [(old[0], new[0])], [], []
     pairs: list[tuple[Item, Item]] = []
     left, right = list(old), list(new)
-    for exact in (True, False):  # equal ones first, so that an insertion does not shift the rest
-        for now in list(right):
-            for was in left:
-                if _role(was) == _role(now) and (not exact or same_tree(was.node, now.node)):
-                    pairs.append((was, now))
-                    left.remove(was)
-                    right.remove(now)
-                    break
+    for key in (_whole, _role):  # equal ones first, so that an insertion does not shift the rest
+        waiting: dict[tuple[object, ...], deque[Item]] = {}
+        for was in left:
+            waiting.setdefault(key(was), deque()).append(was)
+        found = [(same.popleft(), now) for now in right if (same := waiting.get(key(now)))]
+        taken = {id(item) for pair in found for item in pair}
+        left, right = ([item for item in items if id(item) not in taken] for items in (left, right))
+        pairs += found
     if len(left) == len(right) == 1:
         pairs.append((left.pop(), right.pop()))
     return sorted(pairs, key=lambda pair: pair[1].line), left, right
@@ -328,3 +328,5 @@ def _role(item: Item) -> tuple[object, ...]:
     return (item.guard, *(ast.dump(decorator) for decorator in item.function.decorator_list))
 
 
+def _whole(item: Item) -> tuple[object, ...]:
+    return (*_role(item), fingerprint(item.node))

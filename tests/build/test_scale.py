@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from pylivepatch.build import examine
+from pylivepatch.build import examine, same
+from pylivepatch.build.builder import examine_files
 from pylivepatch.build.nodes import walk
+from pylivepatch.build.tree import arrange
 from pylivepatch.errors import SourceError
 
 HEAD = "import re\nfrom functools import lru_cache\n"
@@ -101,3 +103,43 @@ def test_walking_visits_what_the_library_visits_but_for_nodes_without_fields() -
         tree = ast.parse(path.read_text())
         silent = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
         assert list(map(id, walk(tree))) == [id(one) for one in ast.walk(tree) if not isinstance(one, silent)]
+
+
+@pytest.mark.parametrize("body", ["return {0}", "return 1"])
+def test_four_times_as_many_functions_of_one_name_take_four_times_the_work(
+    body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visited = 0
+    pairs = same._compared_fields
+
+    def counted(node: ast.AST) -> list[str]:
+        nonlocal visited
+        visited += 1
+        return pairs(node)
+
+    monkeypatch.setattr(same, "_compared_fields", counted)
+
+    def nodes_compared(count: int) -> int:
+        nonlocal visited
+        visited = 0
+        old, new = (
+            "".join(f"def f():\n    x = {version}\n    {body.format(number)}\n" for number in range(count)).encode()
+            for version in (1, 2)
+        )
+        result = examine_files(arrange({"mod.py": old}), arrange({"mod.py": new}), name="fix")
+        assert len(result.changes) + len(result.refusals) == count
+        return visited
+
+    few, many = nodes_compared(100), nodes_compared(400)
+    assert 0 < many < few * 4.5, (few, many)
+
+
+def test_equal_trees_have_one_fingerprint_and_others_another() -> None:
+    texts = ["1", "1.0", "True", "0.0", "-0.0", "'a'", "b'a'", "None", "...", "[1, 2]", "[[1], 2]", "(1, 2)"]
+    texts += ["f(a, b=c)", "f(a)(b)", "a.b", "a[b]", "lambda a, /, b: a", "lambda a, b, /: a", "f(a, *b)", "{**a}"]
+    trees = [ast.parse(text) for text in texts]
+    for one in trees:
+        assert [same.same_tree(one, other) for other in trees] == [
+            same.fingerprint(one) == same.fingerprint(other) for other in trees
+        ]
+    assert same.fingerprint(ast.parse("u'a' + 1")) == same.fingerprint(ast.parse("\n'a'   +(1)"))
