@@ -212,6 +212,8 @@ def _look(log: _Log, sample: Event, end: float) -> dict[Lane, tuple[str, str, fl
         lane = (holder["kind"], holder["name"])
         if ("task", holder["name"]) in names:  # a generator that a task is in is named by the task
             lane = ("task", holder["name"])
+        elif holder["kind"] == "reference":  # its name is how many they are, which changes
+            lane = ("reference", f"to {holder['function']}")
         if lane in found and found[lane][0] == "gate":  # its frame is there, but nobody inside is ever kept waiting
             continue
         concerned = [one for one in log.tries if holder["function"] in one.functions] or log.tries

@@ -71,7 +71,7 @@ def screenshot(page: Path, path: Path) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("the picture of a report needs chromium")
-    size = ["--window-size=1000,526", "--hide-scrollbars", f"--user-data-dir={page.parent / 'profile'}"]
+    size = ["--window-size=1000,544", "--hide-scrollbars", f"--user-data-dir={page.parent / 'profile'}"]
     quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     command = [chromium, *quiet, *size, f"--screenshot={path}", page.as_uri()]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=120)

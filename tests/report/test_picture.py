@@ -122,6 +122,16 @@ def test_in_mode_per_task_each_is_new_from_its_own_move_on() -> None:
     assert spans(shown, "inside") == [(2.0, 3.0, "old")]
 
 
+def test_references_that_nothing_explains_have_one_lane_a_function_however_many_they_are() -> None:
+    events = transition()
+    for number in (5, 6):
+        held = [holder(f"{number} references", "shop:total", "reference")]
+        events[number] = sample(number - 2.0, stage="drain", counter=1, holders=held)
+    shown = picture(read_back(events))
+    assert [lane["name"] for lane in shown["lanes"] if lane["kind"] == "reference"] == ["to shop:total"]
+    assert spans(shown, "to shop:total") == [(3.0, 5.5, "old")]
+
+
 def test_a_holder_that_one_look_has_met_first_is_not_seen_last_before_that() -> None:
     events = transition()
     events[5] = sample(3.0, until=3.2, stage="drain", counter=1, holders=[holder("worker", "shop:price", since=3.1)])
