@@ -27,6 +27,8 @@ from time import perf_counter
 from types import CodeType, FunctionType
 from typing import Any, TypeVar
 
+from pylivepatch.counter import Counter
+
 _T = TypeVar("_T")
 
 exhaust = deque[Any](maxlen=0).extend
@@ -195,7 +197,7 @@ def calls(operations: Iterable[Callable[[], Any]]) -> Iterator[Any]:
 
 
 def switch_if_idle(
-    counter: list[int], expected: Sequence[int], probe: Iterable[int], switch: Callable[[], None], *, inside: int = 1
+    counter: Counter, expected: Sequence[int], probe: Iterable[int], switch: Callable[[], None], *, inside: int = 1
 ) -> bool:
     """Check and commit in one C call: ``switch`` if the counter is ``inside`` (1: the bias alone) and ``probe`` gives
     ``expected``.
@@ -204,8 +206,8 @@ def switch_if_idle(
     whether it switched; the counter is then 0.
     """
     outcome: list[bool] = []
-    actions = {True: (partial(outcome.append, True), partial(counter.__setitem__, 0, 0), switch), False: ()}
-    found = map(list, [chain(map(counter.__getitem__, (0,)), probe)])
+    actions = {True: (partial(outcome.append, True), counter.zero(), switch), False: ()}
+    found = map(list, [chain(counter.probe(), probe)])
     same = map(eq, [[inside, *expected]], found)
     try:
         at_once(map(call, chain.from_iterable(map(actions.__getitem__, same))))

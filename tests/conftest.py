@@ -107,7 +107,7 @@ class Held:
     @property
     def counted(self) -> int:
         """How many calls are inside, by the transition's counter."""
-        return self.transition.counter[0] - (1 if self.transition.state.value == "drain" else 0)
+        return self.transition.counter.value - (1 if self.transition.state.value == "drain" else 0)
 
     def let_go(self) -> None:
         """Let the sitter leave, so that the transition goes on to ``release``."""

@@ -1,4 +1,4 @@
-"""What a hook does, found by following its instructions one by one with a counter of a known value.
+"""What a hook does, found by following its instructions one by one.
 
 This is the half of :mod:`pylivepatch.ftrace.verify` that knows what instructions mean: no more of them than a hook may
 have. Any other (a backward jump, a RESUME: places where a thread could lose the GIL) is an error, and so is a hook that
@@ -17,16 +17,20 @@ from pylivepatch.ftrace.listing import JUMPS, Cover, Listing, Problem
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A constant that is put in later: ``counter``, ``commit``, ``late_entry``, ``scratch`` or ``adopt:…``."""
+    """A constant that is put in later: ``enter``, ``late_entry``, ``scratch`` or ``adopt:…``."""
 
     name: str
+
+
+TOKEN = Slot("the token")
+"""What ``enter`` gives while calls are counted; else ``None``."""
 
 
 @dataclass(slots=True)
 class Effect:
     """What was done between one place and another.
 
-    ``events`` are ``("read",)``, ``("store", value)``, ``("branch",)`` and ``("call", slot name, arguments)`` in order;
+    ``events`` are ``("asking",)``, ``("await",)``, ``("branch",)`` and ``("call", slot name, arguments)`` in order;
     ``end`` the index of the first instruction that was not followed; ``depth`` how deep the stack went;
     ``visited`` the indices that were executed, ``waiting`` those of them that are an ``await``; ``stack`` what lies
     on the stack at the end.
@@ -42,8 +46,6 @@ class Effect:
 
 _NULL = object()
 _NOTHING = {"NOP", "NOT_TAKEN", "PRECALL", "CACHE"}
-# Since 3.12 the argument also says which outcomes of a comparison of integers mean True: it must be right in full.
-_GREATER = next(i.arg for i in dis.get_instructions(compile("a > b", "", "eval")) if i.opname == "COMPARE_OP")
 _JUMPS_IF = {
     "POP_JUMP_IF_TRUE": True,
     "POP_JUMP_IF_FALSE": False,
@@ -66,30 +68,30 @@ class Follower:
         self,
         start: int,
         stop: range,
-        counter: int,
         stack: tuple[Any, ...] = (),
         *,
+        counts: bool = True,
         asking: int = 0,
         answer: bool = False,
         values: bool = False,
     ) -> Effect:
         """Execute from ``start`` for as long as the next instruction is in ``stop``. Raises :class:`Problem`.
 
-        ``asking`` is what the slot of that name holds, ``answer`` what ``attend`` gives. With ``values`` the hook may
-        load variables and constants of the body: each is the pair of instruction and argument that loads it.
+        ``counts`` says whether ``enter`` gives the token, ``asking`` is what the slot of that name holds, ``answer``
+        what ``attend`` gives. With ``values`` the hook may load variables and constants of the body: each is the pair
+        of instruction and argument that loads it.
         """
-        self._asking, self._answer, self._values = asking, answer, values
+        self._counts, self._asking, self._answer, self._values = counts, asking, answer, values
         effect = Effect(start, stack=list(stack))
-        value = [counter]
         while effect.end in stop:
             if effect.end in effect.visited:
                 raise Problem("a hook has a loop")
             effect.visited.add(effect.end)
-            effect.end = self._step(self._code[effect.end], effect, value)
+            effect.end = self._step(self._code[effect.end], effect)
             effect.depth = max(effect.depth, len(effect.stack) - len(stack))
         return effect
 
-    def _step(self, instr: dis.Instruction, effect: Effect, counter: list[int]) -> int:
+    def _step(self, instr: dis.Instruction, effect: Effect) -> int:
         """Execute one instruction; returns the index of the next one."""
         stack, name, arg, following = effect.stack, instr.opname, instr.arg or 0, effect.end + 1
         if name in _NOTHING:
@@ -99,7 +101,7 @@ class Follower:
             value = _pop(stack)
             if "TO_BOOL" in dis.opmap and type(value) is not bool:  # since 3.13 a jump tests for True itself
                 raise Problem("a hook has a jump on what is no truth value")
-            return self._index_of[instr.argval] if bool(value) is _JUMPS_IF[name] else following
+            return self._index_of[instr.argval] if _truth(value) is _JUMPS_IF[name] else following
         if name == "JUMP_FORWARD":
             return self._index_of[instr.argval]
         if name == "LOAD_CONST":
@@ -121,26 +123,13 @@ class Follower:
         elif name == "POP_TOP":
             _pop(stack)
         elif name == "TO_BOOL":
-            stack.append(bool(_number(_pop(stack))))
-        elif name == "COMPARE_OP" and instr.arg == _GREATER:
-            right, left = _number(_pop(stack)), _number(_pop(stack))
-            stack.append(left > right)
+            stack.append(_truth(_pop(stack)))
         elif name == "BINARY_SUBSCR" or (name == "BINARY_OP" and instr.argrepr == "[]"):
             index, container = _pop(stack), _pop(stack)
-            if container == Slot("asking") and type(index) is int and index == 0:
-                effect.events.append(("asking",))
-                stack.append(self._asking)
-            else:
-                _counter(index, of=container)
-                effect.events.append(("read",))
-                stack.append(counter[0])
-        elif name == "BINARY_OP" and instr.argrepr in ("+=", "-="):
-            right, left = _number(_pop(stack)), _number(_pop(stack))
-            stack.append(left + right if instr.argrepr == "+=" else left - right)
-        elif name == "STORE_SUBSCR":
-            _counter(_pop(stack), of=_pop(stack))
-            counter[0] = _number(_pop(stack))
-            effect.events.append(("store", counter[0]))
+            if container != Slot("asking") or type(index) is not int or index != 0:
+                raise Problem("a hook has a subscript of something other than what it is to ask")
+            effect.events.append(("asking",))
+            stack.append(self._asking)
         elif name == "CALL":
             self._call(stack, arg, effect)
         elif name == "GET_AWAITABLE":
@@ -161,8 +150,8 @@ class Follower:
         if len(called) != 1 or _NULL not in pair:
             raise Problem("a hook has a call of something else")
         effect.events.append(("call", called[0].name, arguments))
-        # No truth value yet: since 3.13 a jump needs one.
-        stack.append(int(self._answer) if called[0].name == "attend" else f"result of {called[0].name}")
+        results = {"attend": int(self._answer), "enter": TOKEN if self._counts else None}
+        stack.append(results.get(called[0].name, f"result of {called[0].name}"))
 
     def _await(self, effect: Effect) -> int:
         """Step over an ``await``, which must be what the compiler makes of one. Returns where it ends.
@@ -213,15 +202,10 @@ def _at(stack: list[Any], depth: int) -> Any:
     return stack[-depth]
 
 
-def _number(value: Any) -> int:
-    if not isinstance(value, int):
-        raise Problem("a hook has arithmetic with something other than the counter")
-    return value
-
-
-def _counter(index: Any, *, of: Any) -> None:
-    if of != Slot("counter") or type(index) is not int or index != 0:
-        raise Problem("a hook has a subscript of something other than the counter")
+def _truth(value: Any) -> bool:
+    if value is not TOKEN and value is not None and not isinstance(value, int):
+        raise Problem("a hook has a test of something other than the token or an answer")
+    return bool(value)
 
 
 @dataclass(frozen=True, slots=True)

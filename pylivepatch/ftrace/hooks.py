@@ -8,29 +8,25 @@ Live objects do not appear in the source. An imaginary number stands for each (`
 compiler cannot fold into anything), and becomes a named *slot* in the trampoline's constants:
 
 ========= ============ =====================================================================================
-``1j``    counter      the transition's reference counter: a list of one integer
+``1j``    enter        gives the token of the transition's reference counter, or what is not true: see ``counter.py``
 ``2j``    late_entry   called with the arguments of a call that began before the switch and entered after it
 ``3j``    (arguments)  replaced by loads of the function's parameters into one tuple
-``4j``    commit       the switch: one C call
 ``5j``    adopt        called with each function that the body makes from a nested code object
 ``6j``    (top)        replaced by a copy of the function just made, or of the value that is returned
-``7j``    (jump)       replaced by a jump to the late-entry block
+``7j``    (jump)       replaced by a jump to the late-entry block; ``4j`` by one that takes the token off first
 ``8j``    scratch      a list of one item, for the delegation of an async generator
-``9j``    asking       a list of one integer: whether ``attend`` is to be asked at each entry
-``10j``   attend       asked before a call is counted (awaited in coroutines); may wait; true: "to the new function"
+``9j``    asking       in coroutines: a list of one integer, whether ``attend`` is to be awaited at each entry
+``10j``   attend       in coroutines: awaited before a call is counted; may wait; true: "to the new function"
 ``11j``   on_entry     told of each entry, where a function is traced; ``12j`` ``on_return`` and ``13j`` ``on_raise`` of
                        each exit. Where it is probed they are told of the arguments, and of what is returned
 ========= ============ =====================================================================================
 
-**Why no thread comes between the load of the counter and the store of its new value.** A thread gives up the GIL only
-where the eval loop looks at its breaker: at RESUME, at a backward jump, and after a CALL. In between there is none
-of these: subscripts of a list, a comparison and a sum of integers are C code that calls nobody. There is no branch
-either, since ``sys.monitoring`` may call Python at a branch; what the hook branches on afterwards is the value that
-it has just stored. And the instructions have no line, so no trace function runs between them.
-
-**What if somebody comes between the store of 0 and the commit?** A profile function may, as it is told of the call.
-Nothing is lost: the switch *is* the counter becoming 0, ``commit`` carries it out once however often it is
-called, and a late entry calls it before it goes to the new function (see ``late.py``).
+**A call is counted by one instruction, and so it is counted out.** The entry hook's CALL leaves the token on the stack,
+below all that the body puts there; the ``STORE_FAST`` of the template is left out for that. Before a return POP_TOP
+takes it off. An exception that leaves the body needs no hook: what is on the stack is thrown away as the frame is left,
+the token with it. So it does not matter who comes between two instructions, be it another thread, a trace function, a
+tool of ``sys.monitoring`` or an exception that another thread has set: whoever has the token is counted, whoever has not
+is not. What the entry hook branches on is the token that it already has.
 """
 
 # The templates below are never called: they are read as instructions.
@@ -41,16 +37,15 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
-from types import CodeType
+from collections.abc import Callable, Mapping, Sequence
+from types import CodeType, MappingProxyType
 from typing import Any
 
 from pylivepatch.ftrace.assembly import NOWHERE, Handler, Op, disassemble
 
 SLOTS = {
-    1j: "counter",
+    1j: "enter",
     2j: "late_entry",
-    4j: "commit",
     5j: "adopt",
     8j: "scratch",
     9j: "asking",
@@ -59,22 +54,15 @@ SLOTS = {
     12j: "on_return",
     13j: "on_raise",
 }
-ARGUMENTS, TOP, JUMP = 3j, 6j, 7j
+ARGUMENTS, DROP, TOP, JUMP = 3j, 4j, 6j, 7j
 
 _SOURCE = '''
 def entry():                       # atomic_inc_not_zero
-    if 9j[0] and 10j(): return 7j
-    1j[0] += 1j[0] > 0
-    if not 1j[0]: return 7j
+    if not (token := 1j()): return 4j
 
-async def entry_awaiting():        # the same in coroutines and async generators
+async def entry_awaiting():        # the same in coroutines and async generators, which ask first
     if 9j[0] and await 10j(): return 7j
-    1j[0] += 1j[0] > 0
-    if not 1j[0]: return 7j
-
-def leave():                       # atomic_dec_if_positive, and whoever reaches 0 commits
-    1j[0] -= 1j[0] > 0
-    if not 1j[0]: 4j()
+    if not (token := 1j()): return 4j
 
 def on_entry(): 11j()
 
@@ -129,13 +117,15 @@ def kind(code: CodeType) -> str:
 
 Constant = Callable[[Any], int]
 """Gives the index of a constant in the trampoline, adding it where it is new."""
+_NOWHERE: Mapping[complex, Op] = MappingProxyType({})
 
 
 def inline(
-    name: str, constant: Constant, following: Op, late: Op | None = None, arguments: Sequence[Op] = ()
+    name: str, constant: Constant, following: Op, jumps: Mapping[complex, Op] = _NOWHERE, arguments: Sequence[Op] = ()
 ) -> list[Op]:
-    """The hook ``name``, to be put before ``following``, which runs next. :data:`JUMP` goes to ``late``, and
-    :data:`ARGUMENTS` are loaded by ``arguments``.
+    """The hook ``name``, to be put before ``following``, which runs next. ``jumps`` says where :data:`JUMP` and
+    :data:`DROP` go, and :data:`ARGUMENTS` are loaded by ``arguments``. What the template binds to a name stays on the
+    stack.
     """
     code = _TEMPLATES[name]
     result: list[Op] = []
@@ -147,8 +137,9 @@ def inline(
             continue  # the constant of a return; the return itself is next
         if op.name in ("RETURN_VALUE", "RETURN_CONST"):
             load = op if op.name == "RETURN_CONST" else ops[ops.index(op) - 1]
-            leaves = _pushed(load, code) is None
-            jump = Op("JUMP_FORWARD", target=following if leaves else late)
+            where = _pushed(load, code)
+            leaves = where is None
+            jump = Op("JUMP_FORWARD", target=following if leaves else jumps[where])
             became[load] = became[op] = following if leaves and op is ops[-1] else jump
             if became[op] is jump:
                 result.append(jump)
@@ -160,7 +151,7 @@ def inline(
             result.append(became[op])
         elif _stands_for(value, ARGUMENTS):
             result += arguments
-        else:
+        elif op.name != "STORE_FAST":
             if op.name == "LOAD_CONST":
                 op.arg = constant(value)
             result.append(op)
@@ -180,6 +171,11 @@ def _without_stop_iteration(ops: list[Op]) -> list[Op]:
         if op.handler is not None and op.handler.target is first:
             op.handler = None
     return ops[: last[-1]]
+
+
+def leave(op: Op) -> list[Op]:
+    """The hook before the return ``op``: it takes the token off, below what is returned."""
+    return [Op("POP_TOP")] if op.name == "RETURN_CONST" else [Op("SWAP", 2), Op("POP_TOP")]
 
 
 def awaits(code: CodeType) -> bool:

@@ -23,6 +23,8 @@ from types import CodeType, FunctionType, TracebackType
 from typing import Any
 from weakref import ref
 
+from pylivepatch.counter import Counter
+
 
 class LateEntry:
     """Called by a trampoline's late-entry block with every parameter's value, in the order of the fast locals."""
@@ -35,7 +37,7 @@ class LateEntry:
         code: CodeType,
         make: Callable[[], FunctionType],
         commit: Callable[[], Any],
-        counter: list[int],
+        counter: Counter,
         note: Callable[[], Any] | None = None,
     ) -> None:
         """``code`` is the old code; ``make`` gives a function with the new one, whatever ``function`` runs now.
@@ -51,7 +53,7 @@ class LateEntry:
         self._make = make
 
     def __call__(self, values: tuple[Any, ...]) -> Any:
-        if not self._counter[0]:  # else the call was sent here by choice (mode per-task), and nothing is decided
+        if not self._counter.value:  # else the call was sent here by choice (mode per-task), and nothing is decided
             self._commit()
         if self._note is not None:
             self._note()

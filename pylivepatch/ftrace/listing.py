@@ -69,8 +69,8 @@ _RESUME_MARK, _YIELD_MARK = _bare_yield()
 
 
 def unmarked(instr: dis.Instruction) -> int | None:
-    """The argument of ``instr`` in a trampoline, whose handler covers every ``yield``: a mark must be taken off, so
-    that closing the generator runs it and it is counted out."""
+    """The argument of ``instr`` in a trampoline: a mark must be taken off, so that closing the generator runs it and it
+    is counted out, whoever keeps its frame."""
     if instr.opname == "RESUME" and instr.arg is not None:
         return instr.arg & ~_RESUME_MARK
     if instr.opname == "YIELD_VALUE" and _YIELD_MARK and instr.arg == _YIELD_MARK:

@@ -11,29 +11,31 @@ becomes ``f.__code__`` for as long as the transition lasts::
 
     MAKE_CELL, COPY_FREE_VARS, RETURN_GENERATOR …   as they were
     RESUME
-      if asking[0] and attend(): goto late          the gate, and per-task's choice; nobody asks in the usual case
-      if not counter[0]: goto late                  entry hook: inc-not-zero
-      counter[0] += 1
-    the body, and before each of its returns:
-      if counter[0]:                                exit hook: dec-if-positive
-          counter[0] -= 1
-          if not counter[0]: commit()
-    handler: what leaves the body by exception: exit hook, then the exception goes on
+      push enter()                                  entry hook, inc-not-zero: the token is on the stack, or None
+      if it is not true: pop it, goto late
+    the body, on a stack that has the token below all else, and before each of its returns:
+      swap, pop                                     exit hook, dec-if-positive; who pops the last one commits
     late:    return late_entry(arguments)           or ``yield from``, or ``await``, by the function's kind
+
+Who asks at each entry (the gate, per-task's choice) takes the place of ``enter``. A coroutine must await that, so its
+entry hook begins with ``if asking[0] and await attend(): goto late``.
 
 Invariants:
 
-* A call is counted exactly if it passed the entry hook, and un-counted exactly once. The hooks are covered by no
-  exception table entry, so what is raised at RESUME (``KeyboardInterrupt``, a ``throw()`` into a generator that was
-  never started) meets no exit hook, and what is raised in an exit hook (after ``commit``) meets no second one. Nor
-  does what is raised at the return behind it, by a trace function that is told of it.
+* A call is counted exactly while the token is on its stack (:mod:`pylivepatch.counter`). What leaves the body by an
+  exception takes it off, as it takes off all that is there: no handler is added. The depths of the body's own handlers
+  are one more than in the original, so that they keep it. The hooks are covered by no exception table entry; what is
+  raised at RESUME (``KeyboardInterrupt``, a ``throw()`` into a generator that was never started) comes before the
+  token, and what a trace function raises at the return behind an exit hook comes after it.
+* A frame that somebody keeps (a traceback) does not keep the token: it is popped before a return, not with the frame.
 * An exit hook before a return has the line of that return, and no part of it begins a line: a trace function is told of
   the line before the hook, if at all. The other hooks have no line.
 * In a generator the entry hook runs at the first resumption; a generator made before the switch and started after
   it is a late entry. From then on it is counted until it returns, raises, is closed or collected. CPython closes a
-  generator without running it where only its own StopIteration handler covers the ``yield``; it knows this from
-  the argument of RESUME (3.13+) or YIELD_VALUE (3.12), which is therefore changed.
-* Line numbers, depths of the exception table, and the order of the body's instructions are those of the original;
+  generator without running it where only its own StopIteration handler covers the ``yield``, and then leaves the
+  token to whoever keeps the frame; it knows this from the argument of RESUME (3.13+) or YIELD_VALUE (3.12), which is
+  therefore changed.
+* Line numbers, handlers, and the order of the body's instructions are those of the original;
   :mod:`pylivepatch.ftrace.verify` checks that independently for each trampoline.
 
 A :class:`Template` has placeholders for all constants: it can be made in another process and sent.
@@ -44,7 +46,7 @@ from __future__ import annotations
 import inspect
 import marshal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -109,7 +111,7 @@ def trampoline(code: CodeType, *, adopt: Iterable[Path] = ()) -> Template:
         raise UnswappableShape(f"{code.co_qualname} is not a function's code", where=_where(code))
     builder = _Builder(code)
     builder.adopt(tuple(adopt), ())
-    builder.add_hooks(hooks.entry_hook(code), "leave", "leave", late=True)
+    builder.count()
     time.sleep(0)  # each half takes about half a millisecond: let other threads run in between
     return builder.finish()
 
@@ -124,12 +126,14 @@ def traced(code: CodeType, *, values: bool = False) -> Template:
     if not code.co_flags & inspect.CO_OPTIMIZED:
         raise UnswappableShape(f"{code.co_qualname} is not a function's code", where=_where(code))
     builder = _Builder(code)
-    if values:
-        builder.add_hooks("on_entry_with", "on_return_with", "on_raise", late=False)
-    else:
-        builder.add_hooks("on_entry", "on_return", "on_raise", late=False)
+    builder.tell("on_entry_with" if values else "on_entry", "on_return_with" if values else "on_return")
     time.sleep(0)
     return builder.finish()
+
+
+def _deeper(handler: Handler) -> Handler:
+    """The same handler where the token lies below all that the body has on the stack."""
+    return Handler(handler.target, handler.depth + 1, handler.lasti)
 
 
 def _line(op: Op) -> int | None:
@@ -202,11 +206,46 @@ class _Builder:
 
     # --- the hooks ---
 
-    def add_hooks(self, entry: str, leave: str, raised: str, *, late: bool) -> None:
-        """Put the hook ``entry`` at the entry, ``leave`` before each return, ``raised`` where an exception leaves.
+    def count(self) -> None:
+        """The hooks that count: at the entry, and before each return. Late entries go to a block of their own."""
+        preamble, body = self._split()
+        returns = [op for op in body if op.name in RETURNS]
+        lines = self._lines_of_returns(returns, body, None)
+        for op in (*body, *lines.values()):
+            if op.handler is not None and op not in returns:
+                op.handler = _deeper(op.handler)
+        copy = self._uncounted_stop_iteration(preamble, returns)
+        self._before_returns(body, returns, lines, hooks.leave)
+        drop, *late = [Op("POP_TOP"), *self._late_entry()]
+        # After the exit hooks: a body may begin with its return, and the entry hook must go on to the hook before it.
+        entry = hooks.entry_hook(self.original)
+        begin = hooks.inline(entry, self.constant, body[0], {hooks.JUMP: late[0], hooks.DROP: drop})
+        self.ops = [*preamble, *begin, *body, drop, *late, *copy]
+        late_stack = len(self._parameters()) + 1 + hooks.stacksize(hooks.kind(self.original))
+        self.stack = max(self.stack + 1, hooks.stacksize(entry), late_stack)
+        self.body = (body[0], drop)
 
-        With ``late`` there is a block for calls that are sent to the new function.
-        """
+    def tell(self, entry: str, leave: str) -> None:
+        """The hooks that tell somebody of each entry, return and exit by an exception."""
+        preamble, body = self._split()
+        handler, handler_ops = self._exception_exit("on_raise")
+        returns = [op for op in body if op.name in RETURNS]
+        lines = self._lines_of_returns(returns, body, handler)
+        for op in body:
+            op.handler = op.handler or (None if op in returns else handler)
+        copy = self._uncounted_stop_iteration(preamble, returns)
+        self._before_returns(body, returns, lines, lambda op: hooks.inline(leave, self.constant, op))
+        begin = hooks.inline(entry, self.constant, body[0], arguments=self._arguments())
+        self.ops = [*preamble, *begin, *body, *handler_ops, *copy]
+        self.stack = max(
+            self.stack,
+            self.original.co_stacksize + hooks.stacksize(leave),
+            self.original.co_stacksize + hooks.stacksize(entry) + len(self._parameters()),
+            3 + hooks.stacksize("on_raise"),
+        )
+
+    def _split(self) -> tuple[list[Op], list[Op]]:
+        """The instructions up to RESUME, and the body behind it."""
         start = next((i for i, op in enumerate(self.ops) if op.name == "RESUME"), None)
         if start is None or self.ops[start].arg != 0:
             raise UnswappableShape(
@@ -216,36 +255,24 @@ class _Builder:
             )
         preamble, body = self.ops[: start + 1], self.ops[start + 1 :]
         self._keep_generator_running_on_close(body)
-        handler, handler_ops = self._exception_exit(raised)
-        returns = [op for op in body if op.name in RETURNS]
-        lines = {op: line for op in returns if (line := self._line_of_return(op, body, handler)) is not None}
-        for op in body:
-            op.handler = op.handler or (None if op in returns else handler)
-        late_ops = self._late_entry() if late else []
-        tail = [*handler_ops, *late_ops, *self._uncounted_stop_iteration(preamble, returns)]
+        return preamble, body
+
+    @staticmethod
+    def _before_returns(
+        body: list[Op], returns: list[Op], lines: Mapping[Op, Op], leave: Callable[[Op], list[Op]]
+    ) -> None:
+        """An exit hook before each return, with its line."""
         for op in returns:
-            hook = hooks.inline(leave, self.constant, op)
+            hook = leave(op)
             for each in hook:
                 each.location = op.location
             insert_before(body, op, [lines[op], *hook] if op in lines else hook)
-        # After the exit hooks: a body may begin with its return, and the entry hook must go on to the hook before it.
-        begin = hooks.inline(entry, self.constant, body[0], late_ops[0] if late else None, self._arguments())
-        self.ops = [*preamble, *begin, *body, *tail]
-        self.stack = max(
-            self.stack,
-            self.original.co_stacksize + hooks.stacksize(leave),
-            3 + hooks.stacksize(raised),
-            hooks.stacksize(entry),
-        )
-        if entry == "on_entry_with":
-            self.stack = max(self.stack, self.original.co_stacksize + hooks.stacksize(entry) + len(self._parameters()))
-        if late:
-            self.body = (body[0], late_ops[0])
-            late_stack = len(self._parameters()) + 1 + hooks.stacksize(hooks.kind(self.original))
-            self.stack = max(self.stack, late_stack)
+
+    def _lines_of_returns(self, returns: list[Op], body: list[Op], handler: Handler | None) -> dict[Op, Op]:
+        return {op: line for op in returns if (line := self._line_of_return(op, body, handler)) is not None}
 
     @staticmethod
-    def _line_of_return(op: Op, body: list[Op], handler: Handler) -> Op | None:
+    def _line_of_return(op: Op, body: list[Op], handler: Handler | None) -> Op | None:
         """An instruction for a trace function to be told of the return's line at, where it is told of it.
 
         It stands before the exit hook, which has the same line: so nobody is told of that in the hook, nor again at the

@@ -7,12 +7,14 @@ the trampoline's (the *image* of the body), and requires that
 * wherever control arrives at an instruction of the body (from the one before it, by a jump, by an exception), what
   runs in between is what it should be: the entry hook directly after RESUME, an exit hook before each return, the
   report of a new function directly after it is made, and nothing anywhere else. What a hook *does* is found by
-  following it with several values of the counter (:mod:`pylivepatch.ftrace.follow`), not by how it looks;
-* no counting hook has a line of its own, or is covered by a handler of the body. One before a return has the line of
-  that, which must have been told before it: by the instruction before, or by a NOP that is covered as the body is;
-* every instruction that the original's exception table covers is covered in the same way (same handler, depth, lasti),
-  every other one of the body by the exit handler at depth 0, which counts and raises again; a return, which has been
-  counted, by no handler that comes to count once more;
+  following it (:mod:`pylivepatch.ftrace.follow`), not by how it looks: the entry hook leaves the token on the stack,
+  an exit hook takes it off;
+* no counting hook has a line of its own, or is covered by a handler. One before a return has the line of that, which
+  must have been told before it: by the instruction before, or by a NOP that is covered as the body is;
+* every instruction of the body that the original's exception table covers is covered in the same way (same handler,
+  same lasti) one deeper, so that the token stays, and no other one is covered: what is raised there takes the token
+  off as it leaves. What comes before the token or after it, RESUME and the returns, is covered at the depth that the
+  original has, by a handler that is not the body's;
 * a late entry does what the same statement in Python does, with every parameter in order;
 * there is no instruction besides; names, flags, arguments and variables are the original's, and the stack is deep
   enough for what was added.
@@ -25,12 +27,12 @@ from __future__ import annotations
 import dis
 import inspect
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from pylivepatch.errors import UnswappableShape
-from pylivepatch.ftrace.follow import Effect, Follower, Slot
+from pylivepatch.ftrace.follow import TOKEN, Follower, Slot
 from pylivepatch.ftrace.listing import JUMPS, Cover, Listing, Problem, unmarked
 from pylivepatch.ftrace.reference import ARGUMENTS, Statement, parameters, statement
 
@@ -54,7 +56,6 @@ _SAME = (
 
 _AWAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _RETURNS = ("RETURN_VALUE", "RETURN_CONST")
-_COUNTERS = (0, 1, 2, 7)  # values of the counter that the hooks are tried with
 _FUNCTION = "the function just made"
 _RETURNED = "what is returned"
 _EXIT_STACK = 5  # in the exit handler: lasti, exception, and those of a second one, and a copy
@@ -95,6 +96,8 @@ def find_problem_of_traced(original: CodeType, template: Template, *, values: bo
 class _Comparison:
     """One original and its trampoline (``counted``), or a class body in it that only reports its methods."""
 
+    token = 1  # how much the entry hook leaves on the stack
+
     def __init__(self, original: CodeType, template: Template, adopt: tuple[Path, ...], prefix: Path) -> None:
         self.original, self.template, self.prefix = original, template, prefix
         self.adopted = {path[0]: self._slot_of(path) for path in adopt if len(path) == 1}
@@ -106,11 +109,14 @@ class _Comparison:
         self.consts: list[Any] = list(template.code.co_consts)
         self.resume = -1
         self.late = -1
-        self.depth = 0  # of the deepest hook
+        self.below = 0  # how much lies below the body's own part of the stack
+        self.depth = 0  # of the deepest report, on top of the body's
+        self.highest = 0  # of any other hook
         self.hooks: dict[int, int] = {}  # where each counting hook begins and ends
         self.tellers: dict[int, int] = {}  # for returns of the original: the NOP before the exit hook
         self.waiting: set[int] = set()  # indices of the await in the entry hook
         self.used: set[int] = set()  # indices of instructions that have their place
+        self.exits: set[Cover] = set()  # the handlers that tell of exits by an exception
 
     def _slot_of(self, path: Path) -> str:
         return "adopt:" + "/".join(map(str, (*self.prefix, *path)))
@@ -129,8 +135,9 @@ class _Comparison:
             if not entries or self.old.instructions[entries[0]].arg != 0:
                 raise Problem("the original has no ordinary function entry")
             self.resume = entries[0]
+            self.below = self.token
         self._check_arrivals(counted)
-        self._check_covers(counted)
+        self._check_covers()
         if counted:
             self._check_exit_handler()
             self._check_places()
@@ -234,7 +241,7 @@ class _Comparison:
         end = self._end_of_report(start)
         if not any(self._begins_report(i) for i in range(start, min(end, start + 2))):  # PUSH_NULL is first before 3.13
             raise Problem(f"a nested function is not reported to {slot}")
-        effect = self.follower.follow(start, range(start, end), 1, (_FUNCTION,))
+        effect = self.follower.follow(start, range(start, end), (_FUNCTION,))
         if effect.events != [("call", slot, (_FUNCTION,))] or effect.stack != [_FUNCTION] or effect.end != end:
             raise Problem(f"a nested function is not reported to {slot}")
         for i in range(start, end):
@@ -245,33 +252,48 @@ class _Comparison:
         return end
 
     def _check_entry(self, start: int, end: int) -> int:
-        """The entry hook counts, and leads to the late entry where the counter is 0. Returns where it ends.
+        """The entry hook counts: it leaves the token on the stack. Returns where it ends.
 
-        Where somebody asks, ``attend`` is called (or awaited) once before, and a true answer leads there too.
+        Where ``enter`` gives none it leads to a POP_TOP, and behind that is the late entry. What awaits asks before:
+        where somebody is to be asked, ``attend`` is awaited once, and a true answer leads to the late entry, too.
         """
-        first = self.follower.follow(start, range(start, end), 0)
-        self.late = first.end
-        asked = self.follower.follow(start, range(start, end), 1, asking=1, answer=True)
-        stop = max(first.visited | asked.visited, default=start - 1) + 1
-        if start <= self.late <= end:
+        refused = self.follower.follow(start, range(start, end), counts=False)
+        visited, drop, self.late = refused.visited, refused.end, refused.end + 1
+        if start <= drop <= end or not self._is_drop(drop):
             raise Problem("the entry hook does not lead to the late entry")
-        self._check_hook(start, stop, lambda counter: counter + 1 if counter else 0, late=self.late)
-        question = [("asking",), ("branch",), ("call", "attend", ())]
-        question += [("await",)] if "await" in {event[0] for event in asked.events} else []
-        if (("await",) in question) is not bool(self.original.co_flags & _AWAITS):
-            raise Problem("attend is not awaited as it should be")
-        self.waiting = asked.waiting
-        for answer in (False, True):
-            effect = self.follower.follow(start, range(start, stop), 1, asking=1, answer=answer)
-            expected = [*question, ("branch",)]
-            if effect.events[: len(expected)] != expected:
-                raise Problem("the entry hook does not ask")
-            del effect.events[: len(expected)]
-            if answer and (effect.events or effect.end != self.late or effect.stack):
+        question: list[tuple[Any, ...]] = []
+        if self.original.co_flags & _AWAITS:
+            question = [("asking",), ("branch",), ("call", "attend", ()), ("await",), ("branch",)]
+            asked = self.follower.follow(start, range(start, end), asking=1, answer=True)
+            if asked.events != question:
+                raise Problem("attend is not awaited as it should be")
+            if asked.end != self.late or asked.stack:
                 raise Problem("a call that is sent to the new function is counted")
-            if not answer and (_judge(effect, 2, commits=False) or effect.end != stop or effect.stack):
-                raise Problem("a call that was asked for is not counted")
+            visited, self.waiting = visited | asked.visited, asked.waiting
+        stop = max(visited, default=start - 1) + 1
+        for asking, before in enumerate((question[:2], question)):
+            for counts in (False, True):
+                effect = self.follower.follow(start, range(start, stop), counts=counts, asking=asking)
+                if effect.events != [*before, ("call", "enter", ()), ("branch",)]:
+                    raise Problem("the entry hook does not ask and count")
+                if effect.end != (stop if counts else drop) or effect.stack != [TOKEN if counts else None]:
+                    given = "the token" if counts else "None"
+                    raise Problem(f"the entry hook leads elsewhere when enter gives {given}")
+                self.highest = max(self.highest, effect.depth)
+                visited |= effect.visited
+        if visited != set(range(start, stop)):
+            raise Problem("not every instruction of the entry hook can be reached")
+        self.hooks[start] = stop
+        self.used |= visited
+        self._add([drop])
         return stop
+
+    def _is_drop(self, index: int) -> bool:
+        """Whether there is what takes the token, or ``None``, off the stack of a late entry."""
+        new = self.new
+        if index + 1 >= len(new.instructions) or new.instructions[index].opname != "POP_TOP":
+            return False
+        return new.covers[index] is None and _line(new.instructions[index]) is None
 
     def _arrive(self, start: int, index: int, counted: bool) -> None:
         """From ``start`` the exit hook must run where ``index`` is a return, and nothing else before it."""
@@ -298,78 +320,61 @@ class _Comparison:
             raise Problem(f"the line of the return at {self.old.instructions[index].offset} is told in its hook")
         return start
 
-    def _check_exit(self, start: int, end: int, _way: str) -> None:
-        """From ``start`` to ``end`` stands an exit hook. It is the same one for each way out."""
-        self._check_hook(start, end, lambda counter: max(counter - 1, 0), commits=True)
-
-    def _check_hook(
-        self, start: int, end: int, counted: Callable[[int], int], *, late: int = -1, commits: bool = False
-    ) -> None:
-        """From ``start`` to ``end`` stands one counting hook: what it stores, where it goes, whether it commits."""
+    def _check_exit(self, start: int, end: int, way: str) -> None:
+        """From ``start`` to ``end`` stands an exit hook: it takes the token off the stack, and does nothing else."""
         if start not in self.hooks:
             offset = self.new.instructions[start].offset if start < len(self.new.instructions) else "the end"
-            visited: set[int] = set()
-            for counter in _COUNTERS:
-                effect = self.follower.follow(start, range(start, end), counter)
-                stored = counted(counter)
-                if effect.stack or effect.end != (late if late >= 0 and not stored else end):
-                    raise Problem(f"the hook at {offset} leads elsewhere when the counter is {counter}")
-                problem = _judge(effect, stored, commits=commits and not stored)
-                if problem:
-                    raise Problem(f"the hook at {offset} {problem} when the counter is {counter}")
-                visited |= effect.visited
-                self.depth = max(self.depth, effect.depth)
-            if late >= 0:
-                visited |= self.follower.follow(start, range(start, end), 1, asking=1, answer=True).visited
-            if visited != set(range(start, end)):
+            stack = (TOKEN, _RETURNED) if self.new.instructions[end].opname == "RETURN_VALUE" else (TOKEN,)
+            effect = self.follower.follow(start, range(start, end), stack)
+            if effect.end != end or effect.stack != list(stack[1:]):
+                raise Problem(f"the hook at {offset} does not count")
+            if effect.events or effect.depth:
+                raise Problem(f"the hook at {offset} does more than count")
+            if effect.visited != set(range(start, end)):
                 raise Problem(f"not every instruction of the hook at {offset} can be reached")
             self.hooks[start] = end
-            self.used |= visited
+            self.used |= effect.visited
         elif self.hooks[start] != end:
             raise Problem(f"the hook before {self.new.instructions[end].offset} is not its own")
 
     def _check_places(self) -> None:
-        """No hook has a line but its return's, none is covered; those of the exit handler are its own affair."""
-        handler = next(iter(self.exits)).target
+        """No hook has a line but its return's, none is covered; those of an exit handler are its own affair."""
+        handlers = {cover.target + 1 for cover in self.exits}
         returns = {at for i, at in enumerate(self.image) if self._is_counted_return(i)}
         for start, end in self.hooks.items():
             line = _line(self.new.instructions[end]) if end in returns else None
             for i in range(start, end):
                 instr = self.new.instructions[i]
-                if self.new.covers[i] is not None and start != handler + 1 and i not in self.waiting:
+                if self.new.covers[i] is not None and start not in handlers and i not in self.waiting:
                     raise Problem(f"the hook at {instr.offset} is covered by a handler")
                 if _line(instr) != line:
                     raise Problem(f"the hook at {instr.offset} has a line of its own")
 
-    def _check_covers(self, counted: bool) -> None:
+    def _check_covers(self) -> None:
         """Depths; that the handlers are the right ones is checked as arrivals are."""
-        exits: set[Cover] = set()
         for i, at in enumerate(self.image):
             before, after, offset = self.old.covers[i], self.new.covers[at], self.old.instructions[i].offset
             if i > self.resume and not self._is_counted_return(i):
-                self._check_cover(before, after, offset, exits if counted else None)
+                self._check_cover(before, after, offset, self.below)
             elif before is None and after is not None:
                 raise Problem(f"the instruction at {offset} is covered by a handler")
             elif before is not None:
-                self._check_cover(before, after, offset, None)
+                self._check_cover(before, after, offset, 0)
                 self._check_copy(before.target, after.target if after else -1)
             if i in self.tellers:
-                self._check_cover(before, self.new.covers[self.tellers[i]], offset, exits)
-        if len(exits) != (1 if counted else 0):
-            raise Problem("there is no one exit handler")
-        self.exits = exits
+                self._check_cover(before, self.new.covers[self.tellers[i]], offset, self.below)
 
-    @staticmethod
-    def _check_cover(before: Cover | None, after: Cover | None, offset: int, exits: set[Cover] | None) -> None:
-        """Covered as in the original; what was not covered there is so by one of ``exits``, if that is given."""
+    def _check_cover(self, before: Cover | None, after: Cover | None, offset: int, below: int) -> None:
+        """Covered as in the original, ``below`` deeper, or not at all."""
         if before is not None:
-            if after is None or before[1:] != after[1:]:
+            if after is None or (before.depth + below, before.lasti) != after[1:]:
                 raise Problem(f"the handler of {offset} has another depth")
-        elif exits is not None:
-            if after is None or after[1:] != (0, True):
-                raise Problem(f"the exit handler does not cover {offset} at depth 0")
-            exits.add(after)
-        elif after is not None:
+        else:
+            self._check_uncovered(after, offset)
+
+    def _check_uncovered(self, after: Cover | None, offset: int) -> None:
+        """``after`` covers an instruction of the body that nothing covers in the original."""
+        if after is not None:
             raise Problem(f"the instruction at {offset} is covered by a handler")
 
     def _is_counted_return(self, index: int) -> bool:
@@ -392,22 +397,7 @@ class _Comparison:
     # --- what was added -----------------------------------------------------------------------------------
 
     def _check_exit_handler(self) -> None:
-        """It counts and raises again; and should the hook raise, the thread's exception state is restored."""
-        (start, _, _), new = next(iter(self.exits)), self.new.instructions
-        end = next((i for i in range(start, len(new)) if new[i].opname == "RERAISE"), start)
-        shape = [(i.opname, i.arg) for i in (new[start], *new[end : end + 4])]
-        wanted = [("PUSH_EXC_INFO", None), ("RERAISE", 2), ("COPY", 3), ("POP_EXCEPT", None), ("RERAISE", 1)]
-        if shape != wanted:
-            raise Problem("the exit handler is not PUSH_EXC_INFO … RERAISE 2, COPY 3, POP_EXCEPT, RERAISE 1")
-        self._check_exit(start + 1, end, "on_raise")
-        for i in range(start, end + 4):
-            restore = Cover(end + 1, 2, True) if i <= end else None
-            instr = new[i]
-            if self.new.covers[i] != restore:
-                raise Problem(f"the exit handler's {instr.opname} at {instr.offset} is covered wrongly")
-            if _line(instr) is not None:
-                raise Problem(f"the exit handler's {instr.opname} at {instr.offset} has a line")
-        self._add([start, *range(end, end + 4)])
+        """There is none: an exception takes the token off as it leaves."""
 
     def _check_late_entry(self) -> None:
         """It returns (or yields from, or awaits) what ``late_entry`` gives for a tuple of all parameters."""
@@ -426,7 +416,7 @@ class _Comparison:
             if a != b:
                 offset = self.new.instructions[place].offset
                 raise Problem(f"the late entry has {b} at {offset} where {a} should be")
-        self.depth = max(self.depth, wanted.stacksize + len(loads) - self.original.co_stacksize)
+        self.highest = max(self.highest, wanted.stacksize + len(loads))
         self._add(range(self.late, at))
 
     def _add(self, place: Sequence[int]) -> None:
@@ -438,15 +428,17 @@ class _Comparison:
         for i, instr in enumerate(self.new.instructions):
             if i not in self.used:
                 raise Problem(f"the {instr.opname} at {instr.offset} belongs to nothing")
-        needed = self.original.co_stacksize + self.depth
-        needed = max(needed, _EXIT_STACK) if self.resume >= 0 else needed
+        needed = max(self.original.co_stacksize + self.below + self.depth, self.highest)
         if self.template.code.co_stacksize < needed:
             raise Problem(f"the stack is not deep enough: {self.template.code.co_stacksize}, and {needed} is needed")
 
 
 class _TracedComparison(_Comparison):
     """The same for code that only tells somebody of its entry and exits: a hook is one call, and there is no late
-    entry. With ``values`` the call has the parameters for its argument, or what is returned."""
+    entry. With ``values`` the call has the parameters for its argument, or what is returned. A handler tells of exits
+    by an exception: it covers, at depth 0, what nothing covers in the original."""
+
+    token = 0
 
     def __init__(self, original: CodeType, template: Template, *, values: bool) -> None:
         super().__init__(original, template, (), ())
@@ -475,7 +467,7 @@ class _TracedComparison(_Comparison):
         """From ``start`` to ``end`` one call of ``slot`` with ``given``. What lies ``below`` on the stack stays."""
         if start in self.hooks:
             return
-        effect = self.follower.follow(start, range(start, end), 1, below, values=self.values)
+        effect = self.follower.follow(start, range(start, end), below, values=self.values)
         if effect.events != [("call", slot, given)] or effect.stack != [*below] or effect.end != end:
             raise Problem(f"the hook at {self.new.instructions[start].offset} does not just call {slot}")
         if effect.visited != set(range(start, end)):
@@ -483,6 +475,32 @@ class _TracedComparison(_Comparison):
         self.hooks[start] = end
         self.used |= effect.visited
         self.depth = max(self.depth, effect.depth)
+
+    def _check_uncovered(self, after: Cover | None, offset: int) -> None:
+        if after is None or after[1:] != (0, True):
+            raise Problem(f"the exit handler does not cover {offset} at depth 0")
+        self.exits.add(after)
+
+    def _check_exit_handler(self) -> None:
+        """It tells and raises again; and should the hook raise, the thread's exception state is restored."""
+        if len(self.exits) != 1:
+            raise Problem("there is no one exit handler")
+        (start, _, _), new = next(iter(self.exits)), self.new.instructions
+        end = next((i for i in range(start, len(new)) if new[i].opname == "RERAISE"), start)
+        shape = [(i.opname, i.arg) for i in (new[start], *new[end : end + 4])]
+        wanted = [("PUSH_EXC_INFO", None), ("RERAISE", 2), ("COPY", 3), ("POP_EXCEPT", None), ("RERAISE", 1)]
+        if shape != wanted:
+            raise Problem("the exit handler is not PUSH_EXC_INFO … RERAISE 2, COPY 3, POP_EXCEPT, RERAISE 1")
+        self._check_exit(start + 1, end, "on_raise")
+        for i in range(start, end + 4):
+            restore = Cover(end + 1, 2, True) if i <= end else None
+            instr = new[i]
+            if self.new.covers[i] != restore:
+                raise Problem(f"the exit handler's {instr.opname} at {instr.offset} is covered wrongly")
+            if _line(instr) is not None:
+                raise Problem(f"the exit handler's {instr.opname} at {instr.offset} has a line")
+        self._add([start, *range(end, end + 4)])
+        self.highest = max(self.highest, _EXIT_STACK)
 
     def _check_late_entry(self) -> None:
         """There is none."""
@@ -496,32 +514,3 @@ def _same(a: dis.Instruction, b: dis.Instruction) -> bool:
 
 def _line(instr: dis.Instruction | None) -> int | None:
     return instr.positions.lineno if instr is not None and instr.positions is not None else None
-
-
-def _judge(effect: Effect, stored: int, *, commits: bool) -> str:
-    """Whether a hook did what it should: read the counter and store it with nothing in between, branch on what it then
-    is, and call nobody but ``commit``, where that is due."""
-    events = list(effect.events)
-    if events[:2] == [("asking",), ("branch",)]:
-        del events[:2]
-    reads = _take(events, ("read",))
-    if not reads or events[:1] != [("store", stored)]:
-        return "does not count"
-    del events[0]
-    _take(events, ("read",))
-    if events[:1] == [("branch",)]:
-        del events[0]
-    if commits:
-        if events[:1] != [("call", "commit", ())]:
-            return "does not commit"
-        del events[0]
-    return f"does more than count ({events[0]})" if events else ""
-
-
-def _take(events: list[tuple[Any, ...]], event: tuple[Any, ...]) -> int:
-    """Take ``event`` off the front of ``events``, however often it is there; returns how often."""
-    count = 0
-    while events and events[0] == event:
-        del events[0]
-        count += 1
-    return count

@@ -41,6 +41,7 @@ from pylivepatch.commit import (
     set_codes,
     switch_if_idle,
 )
+from pylivepatch.counter import Counter
 from pylivepatch.errors import (
     CodeMismatch,
     DataMismatch,
@@ -55,10 +56,6 @@ from pylivepatch.errors import (
 )
 from pylivepatch.transition.swap import NOBODY_ASKS, Attribute, Guard, Question, Swap, build_trampoline
 from pylivepatch.transition.tally import Tally
-
-NEVER = 1 << 62
-"""A counter that no number of exits brings to 0: the transition is reversed."""
-
 
 
 class State(enum.Enum):
@@ -99,7 +96,7 @@ class Transition:
         self.guards = guards
         self.state = State.PREPARED
         self.started = time.time()
-        self.counter = [1]
+        self.counter = Counter()
         self.report: dict[str, Any] = {}
         self._deep = deep
         self._tally = tally
@@ -151,6 +148,7 @@ class Transition:
         self._publish("prepare", functions=[swap.name for swap in self._all_swaps()])
         _prune_lingering()
         self._commit = once(*self._steps(), times=self._times, plan=self._plan)
+        self.counter.at_zero(self._commit)
         self._ask_audit_hooks()
         _give_way()
         watched = {id(v): v for v in self._watched()}
@@ -173,7 +171,8 @@ class Transition:
         where somebody changed it meanwhile.
         """
         error = self._what_was_changed()
-        if error is not None and self.counter[0]:  # looked at second: the switch itself makes everything look changed
+        # The counter is looked at second: the switch itself makes everything look changed.
+        if error is not None and self.counter.value:
             raise error
 
     def _what_was_changed(self) -> LivePatchError | None:
@@ -226,9 +225,7 @@ class Transition:
         """Take the trampolines out, unless the switch has happened."""
         if self.state in (State.COMMITTED, State.REVERSED):
             return
-        # One line, straight: pairs with the exit hooks, which commit only by bringing this counter to 0.
-        self.counter[0] = self.counter[0] and NEVER
-        if not self.counter[0]:
+        if not self.counter.stop():
             return self._committed()
         if self.state is State.PREPARED:
             return
@@ -249,11 +246,11 @@ class Transition:
         """
         if self.state not in (State.DRAINING, State.RELEASED):
             return
-        if not self.counter[0]:
+        if not self.counter.value:
             self._commit()
             self.state = State.COMMITTED
             return
-        self.counter[0] = NEVER
+        self.counter.stop()
         self._take_out()
         self.state = State.REVERSED
         self._plan.clear()  # a trampoline that a thread of the parent was in stays for good, and has the commit
@@ -333,9 +330,9 @@ class Transition:
         swap.born.append(weakref.ref(function))
         function.__code__ = code
         # Pairs with reverse(), which sets the state after it has put the old code back on what was born by then.
-        if self.counter[0] >= NEVER:
+        if self.counter.is_stopped:
             function.__code__ = swap.old.code
-        elif not self.counter[0]:  # forced: old bodies go on after the switch
+        elif not self.counter.value:  # forced: old bodies go on after the switch
             function.__code__ = swap.new.code
 
     def _find_every_instance(self) -> None:
@@ -446,7 +443,7 @@ class Transition:
             "patch": self.patch,
             "action": self.action,
             "stage": self.state.value,
-            "counter": self.counter[0],
+            "counter": self.counter.value,
             "since": self.started,
             "functions": [swap.name for swap in self._all_swaps()],
             "holders": [holder.as_dict() for holder in self.holders()],
@@ -461,8 +458,9 @@ class Transition:
     def go_on(self, deadline: float) -> bool:
         """Called at each look. Raises when the time is up or it was asked to reverse; true when it was forced."""
         if self._request == "force":
-            # One line, straight: from here on each entry goes to the new function, wherever old ones still run.
-            self.counter[0] = 0; self._commit()  # fmt: skip  # noqa: E702
+            # From here on each entry goes to the new function, wherever old ones still run, and commits if need be.
+            self.counter.zero()()
+            self._commit()
             self.forced = [holder.as_dict() for holder in self.holders()]
             self._publish("forced", holders=self.forced)
             return True
@@ -506,10 +504,13 @@ class Transition:
         versions = self._trampoline_versions()
         # One C call, so that both are of one instant. Each trampoline has at least two other references than its
         # frames': its entry in the swap, or being adopted, and its function or this list; the rest is generous.
-        counter, *found = read(chain(map(self.counter.__getitem__, (0,)), raw_counts(versions)))
+        found = read(chain(self.counter.probe(), raw_counts(versions)))
+        if len(found) == len(versions) or self.counter.is_stopped:
+            return  # it is 0, or will never be
+        counter = found.pop(0)
         references = sum(n - base() for n in found)
         counted = counter - (0 if self.state is State.RELEASED and not self.guards else 1)
-        if counter < NEVER and counted > references:
+        if counted > references:
             raise MissedHook(
                 f"{counted} calls are counted as inside, but only {references} references to the functions exist",
                 where=", ".join(swap.name for swap in self.swaps[:5]),
@@ -526,7 +527,7 @@ class Transition:
             where=", ".join(swap.name for swap in self.swaps[:5]),
             advice=_advice(found),
             holders=found,
-            details={"holders": [holder.as_dict() for holder in found], "counter": self.counter[0]},
+            details={"holders": [holder.as_dict() for holder in found], "counter": self.counter.value},
         )
 
     def overwritten(self) -> list[tuple[Attribute, Any]]:
@@ -602,7 +603,7 @@ class Transition:
             self._stages[previous] = self._stages.get(previous, 0.0) + now - self._entered
         self._entered, self._current = now, name
         if name:
-            self._publish(name, counter=self.counter[0])
+            self._publish(name, counter=self.counter.value)
 
     def _publish(self, kind: str, **data: Any) -> None:
         events.publish(kind, self.patch, action=self.action, **data)

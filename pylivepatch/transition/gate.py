@@ -18,8 +18,9 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylivepatch.transition.inside import Inside, caller_is_inside, loop_is_running, note_entry
 from pylivepatch.transition.swap import Question
@@ -122,7 +123,9 @@ class Gate:
 
     # --- in the callers -----------------------------------------------------------------------------------
 
-    def _attend(self) -> bool:
+    def _attend(self, enter: Callable[[], Any]) -> Any:
+        if not self.question.asking[0]:
+            return enter()
         if self._tally is not None:
             self._tally.note()
         current = self._try
@@ -130,7 +133,7 @@ class Gate:
             current.begin()
             _wait(current)
         note_entry()
-        return False
+        return enter()
 
     async def _attend_awaiting(self) -> bool:
         if self._tally is not None:

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from pylivepatch.activeness.greenlets import known, name_of, stack_of
@@ -99,9 +100,9 @@ class PerTask(Transition):
         everyone = tasks_and_threads()
         return [name for _, name, _, stack in everyone if any(is_inside(frame, self._new) for frame in stack)]
 
-    def _choose(self) -> bool:
-        """Asked at each entry: true for the new function."""
-        return self._choose_for(sys._getframe(1))
+    def _choose(self, enter: Callable[[], Any]) -> Any:
+        """At each entry: ``None`` for the new function."""
+        return None if self._choose_for(sys._getframe(1)) else enter()
 
     async def _choose_awaiting(self) -> bool:
         return self._choose_for(sys._getframe(1))

@@ -13,8 +13,8 @@
 * ``reverse`` takes the trampolines out again. It decides by one test-and-set: counter 0 means that the switch has
   happened, and there is nothing left to reverse.
 
-The counter is a list of one integer, changed by straight-line bytecode only (``pylivepatch.ftrace.hooks`` says why that
-is atomic). It pairs with the hooks: they read and write it in the same way, and never touch it after 0.
+The counter is the references to one object (:mod:`pylivepatch.counter` says why counting is atomic, and who
+commits). It pairs with the hooks: they count by the same steps, and nobody is counted after 0.
 
 Why not ``stop_machine``: looking at every stack takes time in proportion to the threads, and all of them stand
 meanwhile. Here nobody stands for longer than one C call that assigns the ``__code__`` of the patch's functions.
@@ -103,15 +103,14 @@ class Refcount(Transition):
         self.check_unchanged()
         if self.guards:
             return  # a guard has no hooks to commit for it: await_commit looks at it together with the counter
-        # One line: no trace function, and no other thread, between the store, the test and the commit.
-        self.counter[0] -= 1; self.counter[0] or self._commit()  # fmt: skip  # noqa: E702
+        self.counter.discount()
 
     def await_commit(self, until: float, deadline: float) -> bool:
         """Wait for the switch; whether it came before ``until`` (``time.monotonic()``). Raises at ``deadline``."""
         pause = _FIRST_POLL
         while True:
             remaining = min(until, deadline) - time.monotonic()
-            if not self.counter[0]:
+            if not self.counter.value:
                 return True
             if self.guards:
                 self.rest(min(pause, remaining))
@@ -127,7 +126,7 @@ class Refcount(Transition):
                 return False
             if time.monotonic() - self._told > _EXPLAIN_EVERY:
                 self._told = time.monotonic()
-                self._publish("waiting", counter=self.counter[0])
+                self._publish("waiting", counter=self.counter.value)
                 self.check_hooks()
                 self.check_unchanged()
                 if self.guards:
@@ -193,14 +192,13 @@ class Refcount(Transition):
     def _exchange(self, gate: Gate) -> bool:
         """Put the second generation in, unless the switch has come. Whether it did so.
 
-        This thread counts itself as inside meanwhile, by the hooks' own steps: a switch in between would be covered by
-        trampolines that were made before it.
+        This thread counts itself as inside meanwhile: a switch in between would be covered by trampolines that were
+        made before it.
         """
-        self.counter[0] += self.counter[0] > 0
-        if not self.counter[0]:
+        if not self.counter.count():
             return False
         self.enable(gate.question)
-        self.counter[0] -= 1; self.counter[0] or self._commit()  # fmt: skip  # noqa: E702
+        self.counter.discount()
         return True
 
     def _await_nobody_in(self, unasked: list[Version], deadline: float) -> bool:

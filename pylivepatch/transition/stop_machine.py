@@ -33,6 +33,7 @@ from typing import Any
 
 from pylivepatch.activeness.stacks import every_frame
 from pylivepatch.commit import at_once, calls, exhaust, note
+from pylivepatch.counter import Counter
 from pylivepatch.transition.base import Transition
 
 TRIES = 5
@@ -81,7 +82,7 @@ def stop_look_and_switch(
     probe: Iterable[int],
     expected: list[int],
     switch: Callable[[], None],
-    counter: list[int],
+    counter: Counter,
     times: list[float],
 ) -> bool:
     """In one C call: ``switch`` unless a frame executes one of ``codes`` (ids: a reference to one would be counted), a
@@ -92,7 +93,7 @@ def stop_look_and_switch(
     objects: list[Any] = []
     busy: list[bool] = []
     found: list[int] = []
-    go = (partial(counter.__setitem__, 0, 0), switch)
+    go = (counter.zero(), switch)
     actions = {False: go, True: ()}
     collected: dict[str, Any] = {}
     frames = every_frame(objects)

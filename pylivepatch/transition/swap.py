@@ -8,11 +8,13 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import BuiltinMethodType, CodeType, FunctionType
 from typing import Any
 
 from pylivepatch.activeness.references import Version
 from pylivepatch.commit import MISSING, Cache, Contents, Entry, owner_key, read_attribute
+from pylivepatch.counter import Counter
 from pylivepatch.ftrace.hooks import awaits
 from pylivepatch.ftrace.late import LateEntry
 from pylivepatch.ftrace.trampoline import Path, Template, adopt_slot, instantiate
@@ -180,14 +182,16 @@ def _same_parts(one: Any, other: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked at each entry, before it is counted, while ``asking[0]`` is true.
+    """What is asked at each entry, before it is counted.
 
-    ``attend`` may keep the caller waiting; where it gives a true value the call goes to the new function.
-    ``attend_awaiting`` is the same for coroutines and async generators, which await it.
+    ``attend`` takes the place of the counter's ``enter``, and is given it: it may keep the caller waiting, then counts
+    the call by calling that, or gives ``None``, where the call is to go to the new function. Coroutines and async
+    generators await ``attend_awaiting`` before they are counted, while ``asking[0]`` is true; if its answer is true,
+    the call goes there.
     """
 
     asking: list[int]
-    attend: Callable[[], bool]
+    attend: Callable[[Callable[[], Any]], Any] | None
     attend_awaiting: Callable[[], Coroutine[Any, Any, bool]]
 
 
@@ -195,13 +199,13 @@ async def _nobody_asks() -> bool:
     return False
 
 
-NOBODY_ASKS = Question([0], bool, _nobody_asks)
+NOBODY_ASKS = Question([0], None, _nobody_asks)
 
 
 def build_trampoline(
     swap: Swap,
     function: FunctionType,
-    counter: list[int],
+    counter: Counter,
     commit: Callable[[], None],
     adopt: Callable[[Swap, FunctionType], None],
     question: Question,
@@ -221,13 +225,13 @@ def build_trampoline(
     # Of the function only what a late call needs: a reference to it would be a cycle through a code object.
     function_globals, function_name, closure = function.__globals__, function.__name__, function.__closure__
     defaults = tuple(new_defaults.get(n, getattr(function, n)) for n in ("__defaults__", "__kwdefaults__"))
+    waits = awaits(swap.old.code)
     values: dict[str, Any] = {
-        "counter": counter,
-        "commit": commit,
+        "enter": counter.enter if waits or question.attend is None else partial(question.attend, counter.enter),
         "late_entry": LateEntry(function, swap.old.code, made_new, commit, counter, note_late),
         "scratch": [None],
         "asking": question.asking,
-        "attend": question.attend_awaiting if awaits(swap.old.code) else question.attend,
+        "attend": question.attend_awaiting,
     }
     for path, inner in swap.nested:
         values[adopt_slot(path)] = _Adopter(adopt, inner)

@@ -1,8 +1,8 @@
 """How many calls went through the trampolines of a transition, where somebody wants to know.
 
 The counter tells how many are inside, not how many there were, and a hook that added to a second number would cost
-every call. So nothing is counted unless it is asked for; then each entry asks (``asking`` of the entry hook, which is
-there for the gate), and what it asks is C code that adds one and says no.
+every call. So nothing is counted unless it is asked for; then each entry asks, as it does for the gate, and who is
+asked adds one in one C call.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from operator import not_
+from typing import Any
 
 from pylivepatch.transition.swap import Question
 
@@ -25,7 +26,12 @@ class Tally:
         self._reads = ([0], [0])
         self.note: Callable[[], bool] = map(not_, self._entries).__next__  # of 1, 2, 3 …
         self.note_late: Callable[[], bool] = map(not_, self._late).__next__
-        self.question = Question([1], self.note, self._note_awaiting)
+        self.question = Question([1], self._note_entering, self._note_awaiting)
+
+    def _note_entering(self, enter: Callable[[], Any]) -> Any:
+        if self.question.asking[0]:
+            self.note()
+        return enter()
 
     async def _note_awaiting(self) -> bool:
         return self.note()

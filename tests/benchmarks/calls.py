@@ -20,10 +20,12 @@ import wrapt
 from rich.table import Table
 
 import pylivepatch
+from pylivepatch.counter import Counter
 from pylivepatch.ftrace.trampoline import instantiate, trampoline
 from pylivepatch.ftrace.verify import check
 from tests.benchmarks.report import COLOURS, Benchmark, Row, make_table
 
+_COUNTER = Counter()
 _BLOCK = 200  # calls in a row of one variant: short, so that few blocks are interrupted
 
 _SOURCE = {
@@ -65,7 +67,7 @@ def trampolined(source: str) -> Any:
     function: Any = define(source)
     template = trampoline(function.__code__)
     check(function.__code__, template)
-    values = {"counter": [1], "commit": None, "late_entry": None, "scratch": [None], "asking": [0], "attend": None}
+    values = {"enter": _COUNTER.enter, "late_entry": None, "scratch": [None]}
     function.__code__ = instantiate(template, function.__code__, values)
     return function
 

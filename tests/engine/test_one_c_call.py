@@ -18,6 +18,7 @@ import pytest
 import pylivepatch
 from pylivepatch import Patch
 from pylivepatch.commit import at_once, exhaust, once, read, switch_if_idle
+from pylivepatch.counter import Counter
 from pylivepatch.errors import TransitionTimeout
 from pylivepatch.transition.stop_machine import stop_look_and_switch
 
@@ -85,9 +86,11 @@ CALLS: dict[str, Callable[[Steps], object]] = {
     "read": read,
     "once": lambda steps: once(iter(steps), times=[])(),
     "once, the second call after a step that failed": failed_once,
-    "the probe of switch_if_idle": lambda steps: switch_if_idle([1], [None] * 7, iter(steps), list),  # type: ignore
-    "the switch of switch_if_idle": lambda steps: switch_if_idle([1], [], (), partial(exhaust, iter(steps))),
-    "the probe of stop_look_and_switch": lambda steps: stop_look_and_switch(set(), iter(steps), [], list, [1], []),
+    "the probe of switch_if_idle": lambda steps: switch_if_idle(Counter(), [None] * 7, iter(steps), list),  # type: ignore
+    "the switch of switch_if_idle": lambda steps: switch_if_idle(Counter(), [], (), partial(exhaust, iter(steps))),
+    "the probe of stop_look_and_switch": lambda steps: stop_look_and_switch(
+        set(), iter(steps), [], list, Counter(), []
+    ),
 }
 
 
@@ -169,6 +172,6 @@ def test_stop_machine_asks_no_metaclass_for_a_hash() -> None:
 
     kept = Meta("Kept", (), {})()
     asked.clear()
-    assert stop_look_and_switch(set(), (), [], list, [1], [])
+    assert stop_look_and_switch(set(), (), [], list, Counter(), [])
     assert asked == []
     del kept

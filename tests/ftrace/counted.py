@@ -30,20 +30,20 @@ from pathlib import Path
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
+from pylivepatch.counter import Counter
 from pylivepatch.ftrace.trampoline import adopt_slot, instantiate, trampoline
 from pylivepatch.ftrace.verify import check
 from tests.ftrace.sweep import nested_functions
 
 PACKAGES = ("json", "argparse", "email", "http", "asyncio", "dataclasses", "typing", "unittest", "contextlib")
 
-_START = 1
-
 
 class Counted:
     """Trampolines that pass through, and the one counter that they share."""
 
     def __init__(self) -> None:
-        self.counter = [_START]
+        self.counter = Counter()
+        self.counter.at_zero(lambda: self.errors.append("the switch has come"))
         self.functions = 0
         self.errors: list[str] = []
         self._made: dict[int, tuple[CodeType, CodeType]] = {}  # by the id of the original: it, and its trampoline
@@ -68,8 +68,7 @@ class Counted:
             template = trampoline(code, adopt=paths)
             check(code, template, paths)
             values: dict[str, Any] = {
-                "counter": self.counter,
-                "commit": lambda: self.errors.append(f"commit was called in {code.co_qualname}"),
+                "enter": self.counter.enter,
                 "late_entry": lambda values: self.errors.append(f"late entry into {code.co_qualname}"),
                 "scratch": [None],
                 "asking": [0],
@@ -163,7 +162,7 @@ def main() -> int:
     summary = {
         "status": status,
         "functions": counted.functions,
-        "counter": counted.counter[0] - _START,
+        "counter": counted.counter.value - 1,
         "inside": inside,
         "errors": counted.errors[:20],
         "threads": [thread.name for thread in threading.enumerate()],

@@ -44,10 +44,10 @@ def test_a_call_that_goes_on_is_seen_by_both_the_counter_and_the_heap() -> None:
         "suspended = deepvalues({'a': {'b': 1, 'c': 2}})\n"
         "unstarted = deepvalues({'a': {'b': 1}})\n"
         "next(suspended)\n"  # recursive: two generators are suspended
-        "print(counted.counter[0] - 1, len(counted.still_inside()), counted.functions > 100)\n"
+        "print(counted.counter.value - 1, len(counted.still_inside()), counted.functions > 100)\n"
         "del suspended, unstarted\n"
         "gc.collect()\n"
-        "print(counted.counter[0] - 1, len(counted.still_inside()))\n"
+        "print(counted.counter.value - 1, len(counted.still_inside()))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pylivepatch.counter import Counter
 from pylivepatch.ftrace.late import LateEntry, bind, signature_key
 
 
@@ -22,6 +23,12 @@ def call(old: Callable[..., Any], new: Callable[..., Any], *args: Any, **kwargs:
 
     positional, keywords = bind(old.__code__, _defaults(old), new, values)
     return new(*positional, **keywords)
+
+
+def switched() -> Counter:
+    counter = Counter()
+    counter.discount()
+    return counter
 
 
 def two(a: Any, b: Any = 2) -> Any:
@@ -106,7 +113,7 @@ def test_a_late_entry_commits_before_it_calls() -> None:
         done.append("call")
         return "new"
 
-    late = LateEntry(function, function.__code__, lambda: function, lambda: done.append("commit"), [0])
+    late = LateEntry(function, function.__code__, lambda: function, lambda: done.append("commit"), switched())
     assert late(()) == "new"
     assert done == ["commit", "call"]
 
@@ -120,7 +127,7 @@ def test_a_late_entry_does_not_keep_its_function() -> None:
     def new() -> str:
         return "new"
 
-    late = LateEntry(function, function.__code__, lambda: new, lambda: None, [0])
+    late = LateEntry(function, function.__code__, lambda: new, lambda: None, switched())
     gone = weakref.ref(function)
     gc.disable()
     try:
@@ -138,6 +145,6 @@ def test_a_late_entry_does_not_call_another_trampoline() -> None:
     def new() -> str:
         return "new"
 
-    late = LateEntry(function, function.__code__, lambda: new, lambda: None, [0])
+    late = LateEntry(function, function.__code__, lambda: new, lambda: None, switched())
     function.__code__ = function.__code__.replace(co_consts=(*function.__code__.co_consts, late))
     assert late(()) == "new"

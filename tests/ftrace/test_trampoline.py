@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pylivepatch.counter import Counter
 from pylivepatch.errors import UnswappableShape
 from pylivepatch.ftrace.late import LateEntry
 from pylivepatch.ftrace.trampoline import Template, adopt_slot, instantiate, trampoline
@@ -25,14 +26,14 @@ class Hooked:
     def __init__(self, function: Any, *, new: Any = None, adopt: tuple[tuple[int, ...], ...] = ()) -> None:
         self.function = function
         self.original: CodeType = function.__code__
-        self.counter = [1]
+        self.counter = Counter()
+        self.counter.at_zero(self.commit)
         self.commits = 0
         self.adopted: list[FunctionType] = []
         self.template = trampoline(self.original, adopt=adopt)
         check(self.original, self.template, adopt)
         values: dict[str, Any] = {
-            "counter": self.counter,
-            "commit": self.commit,
+            "enter": self.counter.enter,
             "late_entry": LateEntry(function, self.original, lambda: new, lambda: None, self.counter),
             "scratch": [None],
             "asking": [0],
@@ -46,11 +47,11 @@ class Hooked:
 
     @property
     def inside(self) -> int:
-        return self.counter[0] - 1
+        return self.counter.value - 1
 
     def switch(self, code: CodeType) -> None:
         """As a commit does."""
-        self.counter[0] = 0
+        self.counter.discount()
         self.function.__code__ = code
 
 
@@ -127,18 +128,18 @@ def test_an_exception_leaves_the_threads_exception_state_as_it_was() -> None:
 
 def test_the_last_call_to_leave_commits_once() -> None:
     def f() -> str:
-        hooked.counter[0] -= 1  # the bias is dropped while the call is inside
+        hooked.counter.discount()  # the bias is dropped while the call is inside
         return "old"
 
     hooked = Hooked(f)
     assert f() == "old"
-    assert hooked.counter == [0]
+    assert hooked.counter.value == 0
     assert hooked.commits == 1
 
 
 def test_the_last_call_commits_too_where_it_leaves_by_an_exception() -> None:
     def f() -> None:
-        hooked.counter[0] -= 1
+        hooked.counter.discount()
         raise KeyError
 
     hooked = Hooked(f)
@@ -147,22 +148,108 @@ def test_the_last_call_commits_too_where_it_leaves_by_an_exception() -> None:
     assert hooked.commits == 1
 
 
-def test_what_commit_raises_leaves_the_exception_state_as_it_was() -> None:
+def test_what_commit_raises_is_not_the_callers_affair(monkeypatch: pytest.MonkeyPatch) -> None:
     def f() -> None:
-        hooked.counter[0] -= 1
+        hooked.counter.discount()
         raise KeyError("of the body")
 
-    hooked = Hooked(f)
+    told: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: told.append(str(args.exc_value)))
 
     def refuse() -> None:
         raise RuntimeError("of the commit")
 
-    consts = tuple(refuse if getattr(c, "__func__", None) is Hooked.commit else c for c in f.__code__.co_consts)
-    f.__code__ = f.__code__.replace(co_consts=consts)
-    with pytest.raises(RuntimeError, match="of the commit") as error:
+    hooked = Hooked(f)
+    hooked.counter.at_zero(refuse)
+    with pytest.raises(KeyError, match="of the body"):
         f()
-    assert isinstance(error.value.__context__, KeyError)
+    assert told == ["of the commit"]
     assert sys.exc_info() == (None, None, None)
+
+
+def test_a_frame_that_somebody_keeps_counts_no_longer_than_its_call() -> None:
+    kept: list[Any] = []
+
+    def f(raises: bool) -> None:
+        kept.append(sys._getframe())
+        if raises:
+            raise KeyError
+
+    hooked = Hooked(f)
+    f(False)
+    assert hooked.inside == 0
+    try:
+        f(True)
+    except KeyError as error:
+        kept.append(error)
+    assert hooked.inside == 0
+
+
+def test_whoever_comes_between_two_instructions_of_a_hook_finds_a_call_counted_or_not() -> None:
+    """The bias is dropped at each place of a call in turn, by a trace function that is told of every instruction."""
+
+    def call(in_call: int) -> tuple[str, int, int]:
+        def f() -> str:
+            return "old"
+
+        def new() -> str:
+            return "new"
+
+        hooked = Hooked(f, new=new)
+        seen, answer = 0, ""
+
+        def trace(frame: Any, event: str, arg: Any) -> Any:
+            nonlocal seen
+            if frame.f_code is not f.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            seen += event == "opcode"
+            if seen == 0 and event == "opcode":
+                hooked.counter.discount()
+            return trace
+
+        for start in (1000, -in_call):  # since 3.12 its instructions are told of from the second call on
+            seen = start
+            sys.settrace(trace)
+            try:
+                answer = f()
+            finally:
+                sys.settrace(None)
+        return answer, hooked.counter.value, hooked.commits
+
+    outcomes = [call(1)]
+    while outcomes[-1] != ("old", 1, 0):  # the call has no more instructions
+        outcomes.append(call(len(outcomes) + 1))
+    assert set(outcomes[:-1]) == {("new", 0, 1), ("old", 0, 1)}, outcomes
+    assert sorted(outcomes[:-1]) == outcomes[:-1]
+
+
+def test_a_debuggers_jump_to_the_def_line_leaves_the_call_counted_once() -> None:
+    """The entry hook runs again; the jump has taken the first token off the stack."""
+
+    def f() -> int:
+        seen.append(hooked.inside)
+        return 1
+
+    seen: list[int] = []
+    hooked = Hooked(f)
+    jumped = []
+
+    def trace(frame: Any, event: str, arg: Any) -> Any:
+        if frame.f_code is not f.__code__:
+            return None
+        if event == "line" and seen and not jumped:
+            jumped.append(True)
+            frame.f_lineno = f.__code__.co_firstlineno
+        return trace
+
+    sys.settrace(trace)
+    try:
+        f()
+    finally:
+        sys.settrace(None)
+    assert seen == [1, 1]
+    assert hooked.inside == 0
 
 
 # --- generators, coroutines ---------------------------------------------------------------------------------
@@ -305,7 +392,7 @@ def test_a_generator_made_before_the_switch_and_started_after_it_runs_the_new_co
     with pytest.raises(StopIteration) as stop:
         next(generator)
     assert stop.value.value == 2
-    assert hooked.counter == [0]
+    assert hooked.counter.value == 0
 
 
 def test_a_late_coroutine_awaits_the_new_one() -> None:

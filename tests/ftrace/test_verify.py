@@ -17,8 +17,8 @@ from bytecode.instr import InstrLocation
 from pylivepatch.errors import UnswappableShape
 from pylivepatch.ftrace import assembly
 from pylivepatch.ftrace.assembly import NOWHERE, Handler, Op, disassemble
-from pylivepatch.ftrace.trampoline import Path, Template, trampoline
-from pylivepatch.ftrace.verify import check, find_problem
+from pylivepatch.ftrace.trampoline import Path, Template, traced, trampoline
+from pylivepatch.ftrace.verify import check, find_problem, find_problem_of_traced
 
 # --- originals ----------------------------------------------------------------------------------------------
 
@@ -131,9 +131,17 @@ def problem(function: Callable[..., Any], template: Template) -> str:
     return find_problem(function.__code__, template, paths_of(function.__code__))
 
 
+def told(function: Callable[..., Any], edit: Callable[[list[Op], Template], None]) -> str:
+    """What is wrong with what :func:`traced` makes of ``function``, after ``edit`` of its instructions."""
+    return find_problem_of_traced(function.__code__, _edited(traced(function.__code__), edit))
+
+
 def edited(function: Callable[..., Any], edit: Callable[[list[Op], Template], None], *, stack: int = 0) -> Template:
     """The trampoline of ``function`` after ``edit`` of its instructions."""
-    template = made(function)
+    return _edited(made(function), edit, stack=stack)
+
+
+def _edited(template: Template, edit: Callable[[list[Op], Template], None], *, stack: int = 0) -> Template:
     ops = disassemble(template.code)
     edit(ops, template)
     code = assembly.assemble(
@@ -151,33 +159,34 @@ def loads(ops: list[Op], index: int) -> list[Op]:
 
 
 def hook_before(ops: list[Op], op: Op) -> list[Op]:
-    """The exit hook: the instructions directly before ``op`` that no handler covers."""
-    end = start = ops.index(op)
-    while ops[start - 1].handler is None:
-        start -= 1
-    return ops[start:end]
+    """The exit hook: what takes the token off, below what is returned."""
+    end = ops.index(op)
+    hook = ops[end - (1 if op.name == "RETURN_CONST" else 2) : end]
+    assert hook[-1].name == "POP_TOP"
+    return hook
 
 
 def entry_hook(ops: list[Op]) -> list[Op]:
     resume = next(i for i, op in enumerate(ops) if op.name == "RESUME" and not op.arg)
-    end = next(i for i, op in enumerate(ops) if leads_to_late_entry(ops, op))
+    end = next(i for i, op in enumerate(ops) if op.target is drop(ops))
     return ops[resume + 1 : end + 1]
 
 
-def leads_to_late_entry(ops: list[Op], op: Op) -> bool:
-    """Only the entry hook jumps over the exit handler."""
-    return op.name == "JUMP_FORWARD" and ops.index(op.target) > ops.index(exit_handler(ops)) > ops.index(op)  # type: ignore[arg-type]
+def drop(ops: list[Op]) -> Op:
+    """What takes the token, or ``None``, off the stack of a late entry: nothing falls into it."""
+    jumps = [op for op in ops if op.name == "JUMP_FORWARD" and op.location == NOWHERE]
+    return next(op.target for op in jumps if op.target is not None and op.target.name == "POP_TOP")
 
 
 def exit_handler(ops: list[Op]) -> Op:
-    """The PUSH_EXC_INFO that an exit hook follows."""
+    """The PUSH_EXC_INFO that tells of an exit by an exception."""
     pairs = pairwise(ops)
     return next(a for a, b in pairs if a.name == "PUSH_EXC_INFO" and a.location == b.location == NOWHERE and b.handler)
 
 
 def last_return(ops: list[Op]) -> Op:
-    """The last return of the body: those of the late entry come after the exit handler."""
-    body = ops[: ops.index(exit_handler(ops))]
+    """The last return of the body: those of the late entry come behind."""
+    body = ops[: ops.index(drop(ops))]
     return [op for op in body if op.name in ("RETURN_VALUE", "RETURN_CONST")][-1]
 
 
@@ -223,6 +232,14 @@ def caught(function: Callable[..., Any], edit: Callable[[list[Op], Template], No
     assert word in found
 
 
+def caught_in_traced(function: Callable[..., Any], edit: Callable[[list[Op], Template], None], word: str) -> None:
+    """The same for code that only tells of its calls: it has a handler for exits by an exception."""
+    assert told(function, lambda ops, _: None) == ""
+    found = told(function, edit)
+    assert found, "the mutant passes"
+    assert word in found
+
+
 @pytest.mark.parametrize("function", ORIGINALS, ids=lambda f: f.__name__)
 def test_a_missing_exit_hook_is_caught(function: Callable[..., Any]) -> None:
     caught(function, lambda ops, _: remove(ops, hook_before(ops, last_return(ops))), "")
@@ -239,17 +256,18 @@ def test_a_body_that_the_exit_handler_does_not_cover_is_caught(function: Callabl
         handler = exit_handler(ops)
         [op for op in ops if op.handler is not None and op.handler.target is handler][-1].handler = None
 
-    caught(function, edit, "handler")
+    caught_in_traced(function, edit, "handler")
 
 
 @pytest.mark.parametrize("function", ORIGINALS, ids=lambda f: f.__name__)
 def test_a_return_that_the_exit_handler_covers_is_caught(function: Callable[..., Any]) -> None:
-    """It was counted out: what a trace function raises at it must not be counted again."""
+    """It was told of: what a trace function raises at it must not be told again."""
 
     def edit(ops: list[Op], template: Template) -> None:
-        last_return(ops).handler = Handler(exit_handler(ops), 0, True)
+        returns = [op for op in ops if op.name in ("RETURN_VALUE", "RETURN_CONST")]
+        returns[-1].handler = Handler(exit_handler(ops), 0, True)
 
-    caught(function, edit, "")
+    caught_in_traced(function, edit, "")
 
 
 @pytest.mark.parametrize("function", ORIGINALS, ids=lambda f: f.__name__)
@@ -260,7 +278,7 @@ def test_an_exit_handler_of_a_wrong_depth_is_caught(function: Callable[..., Any]
             if op.handler is not None and op.handler.target is handler:
                 op.handler = Handler(handler, 1, True)
 
-    caught(function, edit, "depth")
+    caught_in_traced(function, edit, "depth")
 
 
 def test_a_handler_of_the_body_with_a_wrong_depth_is_caught() -> None:
@@ -280,13 +298,13 @@ def test_a_handler_that_does_not_keep_the_offset_is_caught() -> None:
             if op.handler is not None and op.handler.target is handler:
                 op.handler = Handler(handler, 0, False)
 
-    caught(plain, edit, "exit handler")
+    caught_in_traced(plain, edit, "exit handler")
 
 
 def test_two_handlers_of_the_body_that_are_swapped_are_caught() -> None:
     def edit(ops: list[Op], template: Template) -> None:
         handlers = {h for op in ops if (h := op.handler) and h.target.name == "PUSH_EXC_INFO"}
-        first, second = [h for h in handlers if h.target is not exit_handler(ops)][:2]
+        first, second = list(handlers)[:2]
         swap = {id(first.target): second.target, id(second.target): first.target}
         for op in ops:
             if op.handler is not None and id(op.handler.target) in swap:
@@ -299,7 +317,7 @@ def test_two_handlers_of_the_body_that_are_swapped_are_caught() -> None:
 def test_an_exit_hook_inside_a_handler_is_caught(function: Callable[..., Any]) -> None:
     def edit(ops: list[Op], template: Template) -> None:
         for op in hook_before(ops, last_return(ops)):
-            op.handler = Handler(exit_handler(ops), 0, True)
+            op.handler = Handler(drop(ops), 0, True)
 
     caught(function, edit, "covered by a handler")
 
@@ -308,18 +326,18 @@ def test_an_entry_hook_inside_a_handler_is_caught() -> None:
     def edit(ops: list[Op], template: Template) -> None:
         resume = next(i for i, op in enumerate(ops) if op.name == "RESUME")
         for op in ops[resume + 1 : resume + 4]:
-            op.handler = Handler(exit_handler(ops), 0, True)
+            op.handler = Handler(drop(ops), 0, True)
 
     caught(plain, edit, "covered by a handler")
 
 
 def test_a_resume_that_the_exit_handler_covers_is_caught() -> None:
-    """An interrupt at RESUME was not counted in, so it must not be counted out."""
+    """An interrupt at RESUME was not told of as an entry, so it must not be as an exit."""
 
     def edit(ops: list[Op], template: Template) -> None:
         next(op for op in ops if op.name == "RESUME").handler = Handler(exit_handler(ops), 0, True)
 
-    caught(plain, edit, "covered by a handler")
+    caught_in_traced(plain, edit, "covered by a handler")
 
 
 def test_an_exit_handler_that_does_not_restore_the_exception_state_is_caught() -> None:
@@ -328,7 +346,7 @@ def test_an_exit_handler_that_does_not_restore_the_exception_state_is_caught() -
         for op in ops[start : start + 3]:
             op.handler = None
 
-    caught(plain, edit, "covered wrongly")
+    caught_in_traced(plain, edit, "covered wrongly")
 
 
 def test_an_exit_handler_that_swallows_the_exception_is_caught() -> None:
@@ -337,17 +355,17 @@ def test_an_exit_handler_that_swallows_the_exception_is_caught() -> None:
         again = next(op for op in ops[start:] if op.name == "RERAISE")
         again.arg = 0
 
-    caught(plain, edit, "exit handler is not")
+    caught_in_traced(plain, edit, "exit handler is not")
 
 
 @pytest.mark.parametrize("function", ORIGINALS, ids=lambda f: f.__name__)
-def test_an_exit_handler_that_does_not_count_is_caught(function: Callable[..., Any]) -> None:
+def test_an_exit_handler_that_does_not_tell_is_caught(function: Callable[..., Any]) -> None:
     def edit(ops: list[Op], template: Template) -> None:
         start = ops.index(exit_handler(ops))
         again = next(op for op in ops[start:] if op.name == "RERAISE")
         remove(ops, ops[start + 1 : ops.index(again)])
 
-    caught(function, edit, "not count")
+    caught_in_traced(function, edit, "does not just call on_raise")
 
 
 @pytest.mark.parametrize("size", ["of the original", "one less than needed"])
@@ -427,28 +445,28 @@ def test_each_argument_that_is_changed_is_caught(function: Callable[..., Any]) -
 
 def test_a_hook_that_counts_with_another_constant_is_caught() -> None:
     def edit(ops: list[Op], template: Template) -> None:
-        loads(ops, slot(template, "counter"))[0].arg = slot(template, "commit")
+        loads(ops, slot(template, "enter"))[0].arg = slot(template, "late_entry")
 
-    caught(plain, edit, "a hook has a subscript")
+    caught(plain, edit, "a hook has a test of something other")
 
 
 def test_a_hook_that_loads_a_constant_of_the_body_is_caught() -> None:
     def edit(ops: list[Op], template: Template) -> None:
-        loads(ops, slot(template, "counter"))[0].arg = 0
+        loads(ops, slot(template, "enter"))[0].arg = 0
 
     caught(plain, edit, "which is the body's")
 
 
 def test_slots_that_are_exchanged_are_caught() -> None:
     template = made(plain)
-    names = {"commit": "late_entry", "late_entry": "commit"}
+    names = {"enter": "late_entry", "late_entry": "enter"}
     slots = tuple((i, names.get(name, name)) for i, name in template.slots)
     assert problem(plain, dataclasses.replace(template, slots=slots)) != ""
 
 
 def test_a_slot_in_the_place_of_a_constant_of_the_body_is_caught() -> None:
     template = made(plain)
-    slots = tuple((0 if name == "commit" else i, name) for i, name in template.slots)
+    slots = tuple((0 if name == "enter" else i, name) for i, name in template.slots)
     assert "takes another constant's place" in problem(plain, dataclasses.replace(template, slots=slots))
 
 
@@ -457,10 +475,9 @@ def test_a_missing_late_entry_is_caught(function: Callable[..., Any]) -> None:
     """The way to it leads back into the body instead."""
 
     def edit(ops: list[Op], template: Template) -> None:
-        late = loads(ops, slot(template, "late_entry"))[0]
-        start = ops.index(late) - (ops[ops.index(late) - 1].name == "PUSH_NULL")
+        dropped = drop(ops)
         for op in ops:
-            if op.target is ops[start]:
+            if op.target is dropped:
                 op.target = last_return(ops)
 
     caught(function, edit, "late entry")
@@ -487,13 +504,13 @@ def test_a_late_entry_inside_a_wrong_handler_is_caught() -> None:
     def edit(ops: list[Op], template: Template) -> None:
         late = ops.index(loads(ops, slot(template, "late_entry"))[0])
         for op in ops[late:]:
-            op.handler = Handler(exit_handler(ops), 0, True)
+            op.handler = Handler(drop(ops), 0, True)
 
     caught(plain, edit, "the late entry has")
 
 
 @pytest.mark.parametrize("function", [plain, generator], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("index", [0, 3, -1])
+@pytest.mark.parametrize("index", [0, -1])
 @pytest.mark.parametrize("lines", [1, None])
 def test_an_exit_hook_with_another_line_than_its_return_is_caught(
     function: Callable[..., Any], index: int, lines: int | None
@@ -529,8 +546,18 @@ def test_a_line_that_would_be_told_in_the_exit_hook_is_caught(function: Callable
     caught(function, lambda ops, _: remove(ops, [teller(ops)]), "is told in its hook")
 
 
-def test_a_line_that_is_told_of_where_no_handler_counts_is_caught() -> None:
-    caught(in_lines, lambda ops, _: setattr(teller(ops), "handler", None), "the exit handler does not cover")
+def test_a_line_that_is_told_of_where_no_handler_tells_is_caught() -> None:
+    def edit(ops: list[Op], template: Template) -> None:
+        next(op for op in ops if op.name == "NOP" and op.handler is not None).handler = None
+
+    caught_in_traced(in_lines, edit, "the exit handler does not cover")
+
+
+def test_a_line_that_is_told_of_where_a_handler_takes_the_token_off_is_caught() -> None:
+    def edit(ops: list[Op], template: Template) -> None:
+        teller(ops).handler = Handler(drop(ops), 0, True)
+
+    caught(in_lines, edit, "is covered by a handler")
 
 
 def test_a_line_that_is_told_of_as_another_is_caught() -> None:
@@ -556,17 +583,53 @@ def test_an_entry_hook_away_from_resume_is_caught() -> None:
     caught(plain, edit, "")
 
 
-def test_a_call_between_the_load_and_the_store_is_caught() -> None:
-    """A thread could come between."""
+def test_a_call_in_an_exit_hook_is_caught() -> None:
+    def edit(ops: list[Op], template: Template) -> None:
+        enter = Op("LOAD_CONST", slot(template, "enter"))
+        pair = [Op("PUSH_NULL"), enter] if sys.version_info < (3, 13) else [enter, Op("PUSH_NULL")]
+        precall = [Op("PRECALL", 0)] if sys.version_info < (3, 12) else []
+        first = hook_before(ops, last_return(ops))[0]
+        call = [*pair, *precall, Op("CALL", 0), Op("POP_TOP")]
+        for op in call:
+            op.location = first.location
+        assembly.insert_before(ops, first, call)
+
+    caught(plain, edit, "does more than count", stack=2)
+
+
+def test_an_entry_hook_that_counts_twice_is_caught() -> None:
+    """The second token would never leave the stack but with the frame, which somebody may keep."""
 
     def edit(ops: list[Op], template: Template) -> None:
-        store = next(i for i, op in enumerate(ops) if op.name == "STORE_SUBSCR" and op.location == NOWHERE)
-        commit = Op("LOAD_CONST", slot(template, "commit"))
-        pair = [Op("PUSH_NULL"), commit] if sys.version_info < (3, 13) else [commit, Op("PUSH_NULL")]
-        precall = [Op("PRECALL", 0)] if sys.version_info < (3, 12) else []
-        ops[store:store] = [*pair, *precall, Op("CALL", 0), Op("POP_TOP")]
+        copy = next(op for op in entry_hook(ops) if op.name == "COPY")
+        assembly.insert_before(ops, copy, [Op("COPY", 1)])
 
-    caught(plain, edit, "does not count", stack=2)
+    caught(plain, edit, "", stack=1)
+
+
+def test_a_late_entry_that_keeps_what_enter_gave_is_caught() -> None:
+    """An emptied token would be counted for as long as the new function runs."""
+
+    def edit(ops: list[Op], template: Template) -> None:
+        for op in ops:
+            if op.target is drop(ops):
+                following = ops[ops.index(drop(ops)) + 1]
+                remove(ops, [drop(ops)])
+                op.target = following
+                return
+
+    caught(plain, edit, "")
+
+
+def test_a_handler_of_the_body_that_takes_the_token_off_is_caught() -> None:
+    """It would have the depth of the original."""
+
+    def edit(ops: list[Op], template: Template) -> None:
+        for op in ops:
+            if op.handler is not None:
+                op.handler = dataclasses.replace(op.handler, depth=op.handler.depth - 1)
+
+    caught(careful, edit, "another depth")
 
 
 def test_a_hook_that_loops_is_caught() -> None:

@@ -22,8 +22,10 @@ import pylivepatch
 from pylivepatch import TransitionTimeout, compiled
 from pylivepatch.commit import calls, set_attribute, set_code
 from pylivepatch.compiled import compile_patch
+from pylivepatch.counter import Counter
 from pylivepatch.errors import CodeMismatch, DataMismatch, NotRemovable
 from pylivepatch.ftrace import hooks, late, trampoline
+from pylivepatch.ftrace.assembly import Handler
 from pylivepatch.transition import base, swap
 from pylivepatch.transition.base import Transition
 from pylivepatch.transition.gate import Gate
@@ -76,8 +78,7 @@ def release_before_drain() -> None:
 
     def early(self: Transition, question: swap.Question = swap.NOBODY_ASKS) -> None:
         enable(self, question)
-        self.counter[0] -= 1
-        self.counter[0] or self._commit()
+        self.counter.discount()
 
     Transition.enable = early  # type: ignore[method-assign]
     Refcount.release = lambda self: None  # type: ignore[method-assign]
@@ -89,7 +90,7 @@ def skip_drain() -> None:
 
 def commit_without_counter() -> None:
     def release(self: Refcount) -> None:
-        self.counter[0] = 0
+        self.counter.zero()()
         self._commit()
 
     Refcount.release = release  # type: ignore[method-assign]
@@ -114,11 +115,11 @@ def code_before_data() -> None:
 
 
 def look_and_switch_in_two_calls() -> None:
-    def switch(counter: list[int], expected: list[int], probe: Any, commit: Callable[[], None]) -> bool:
+    def switch(counter: Counter, expected: list[int], probe: Any, commit: Callable[[], None]) -> bool:
         if list(probe) != expected:
             return False
         time.sleep(0.0005)
-        counter[0] = 0
+        counter.zero()()
         commit()
         return True
 
@@ -128,13 +129,13 @@ def look_and_switch_in_two_calls() -> None:
 
 def reverse_in_two_steps() -> None:
     def reverse(self: Transition) -> None:
-        if self.state is base.State.COMMITTED:
+        if self.state in (base.State.COMMITTED, base.State.REVERSED):
             return
-        seen = self.counter[0]
+        seen = self.counter.value
         time.sleep(0.01)
         if not seen:
             return self._committed()
-        self.counter[0] = base.NEVER
+        self.counter.stop()
         if self.state is not base.State.PREPARED:
             self._take_out()
             self.state = base.State.REVERSED
@@ -144,7 +145,7 @@ def reverse_in_two_steps() -> None:
 
 def exchange_uncounted() -> None:
     def exchange(self: Refcount, gate: Gate) -> bool:
-        if not self.counter[0]:
+        if not self.counter.value:
             return False
         time.sleep(0.01)
         self.enable(gate.question)
@@ -162,26 +163,37 @@ def _hooks(old: str, new: str) -> None:
 
 
 def count_up_from_zero() -> None:
-    _hooks("1j[0] += 1j[0] > 0", "1j[0] += 1")
+    _hooks("if not (token := 1j()): return 4j", "(token := 1j())")
 
 
 def count_down_before_the_body() -> None:
-    _hooks("1j[0] += 1j[0] > 0", "1j[0] += 1j[0] > 0; 1j[0] -= 1j[0] > 0")
-    _hooks("    1j[0] -= 1j[0] > 0\n", "    1j[0] -= 1j[0] < 0\n")
+    _hooks("if not (token := 1j()): return 4j", "if not 1j(): return 7j\n    (token := None)")
 
 
 def exceptions_uncounted() -> None:
-    exit_hook = trampoline._Builder._exception_exit
+    """Whoever leaves by an exception goes on to be counted: somebody keeps a token for each."""
+    count, instantiate = trampoline._Builder.count, swap.instantiate
     compiled.check = lambda *_: None  # type: ignore[attr-defined]
+    kept: list[Any] = []
 
-    def uncounted(self: Any, raised: str) -> Any:
-        inline, hooks.inline = hooks.inline, lambda *_: []
-        try:
-            return exit_hook(self, raised)
-        finally:
-            hooks.inline = inline
+    def uncounted(self: Any) -> None:
+        count(self)
+        handler, handler_ops = self._exception_exit("on_raise")
+        body = self.ops[self.ops.index(self.body[0]) : self.ops.index(self.body[1])]
+        for op in body:
+            if op.name not in (*trampoline.RETURNS, "SWAP", "POP_TOP") and op.handler is None:
+                op.handler = Handler(handler.target, 1, True)
+        for op in handler_ops:
+            if op.handler is not None:
+                op.handler = Handler(op.handler.target, 3, True)
+        self.ops += handler_ops
+        self.stack += 6
 
-    trampoline._Builder._exception_exit = uncounted  # type: ignore[method-assign]
+    def keeping(template: Any, original: Any, values: Any) -> Any:
+        return instantiate(template, original, {**values, "on_raise": lambda: kept.append(values["enter"]())})
+
+    trampoline._Builder.count = uncounted  # type: ignore[method-assign]
+    swap.instantiate = keeping  # type: ignore[attr-defined]
 
 
 MUTANTS: dict[str, Callable[[], None]] = {
