@@ -168,7 +168,7 @@ class Client:
         optimize = int(target["optimize"])
         if target["magic"] == importlib.util.MAGIC_NUMBER.hex():
             read = patch if isinstance(patch, Patch) else patchfile.read(patch)
-            return compiled.compile_patch(read, optimize=optimize).to_bytes()
+            return compiled.compile_patch(read, optimize=optimize, spread=True).to_bytes()
         if not isinstance(patch, Patch):
             return compiled.compile_with(target["executable"], os.fspath(patch), optimize=optimize)
         with tempfile.TemporaryDirectory(prefix="pylivepatch-") as folder:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.benchmarks.report import Benchmark, add_outputs, need_matplotlib
 
-NAMES = ("calls", "load_delay", "concurrency", "pauses", "growth", "tracing")
+NAMES = ("calls", "load_delay", "concurrency", "pauses", "growth", "tracing", "scale")
 
 
 def find(name: str) -> Benchmark:
