@@ -90,7 +90,7 @@ def test_a_load_while_somebody_watches_tells_the_worst_delay_in_it(target: Targe
     old, new = write_trees(tmp_path)
     patch = pylivepatch.build_patch(old, new, name="fix")
     assert "ticker" not in client.load(patch)
-    seen = client.status(watch=PATIENCE)["ticker"]
+    seen = client.status(watch=60.0)["ticker"]
     report = client.unload("fix")["ticker"]
     assert seen["since"] <= report["since"]
     assert report["worst"] >= 0.0
