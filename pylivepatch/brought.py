@@ -35,9 +35,10 @@ from pylivepatch.compiled import code_at
 from pylivepatch.errors import DataMismatch
 from pylivepatch.evaluate import value_of
 from pylivepatch.ftrace.trampoline import Template
-from pylivepatch.prepare import Part, new_module
+from pylivepatch.part import Part
 from pylivepatch.symbols import ASIDE, asked_for
 from pylivepatch.transition.swap import Attribute, Switch
+from pylivepatch.values import new_module
 from pylivepatch.wholly import CompiledNew, WholeCode
 
 _serving: dict[str, _Brought] = {}

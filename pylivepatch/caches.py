@@ -27,7 +27,7 @@ from typing import Any
 from pylivepatch import events, generic
 from pylivepatch.activeness.functions import unwrap
 from pylivepatch.activeness.pace import give_way
-from pylivepatch.prepare import Part
+from pylivepatch.part import Part
 from pylivepatch.transition.swap import Attribute, Cache
 
 GROUP = "pylivepatch.caches"

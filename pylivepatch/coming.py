@@ -14,8 +14,9 @@ from pylivepatch.compiled import CompiledModule
 from pylivepatch.errors import LivePatchError
 from pylivepatch.groups import root
 from pylivepatch.journal import Undertaking
+from pylivepatch.part import Part
 from pylivepatch.portions import divide
-from pylivepatch.prepare import Part, prepare_module, verify_module
+from pylivepatch.prepare import prepare_module, verify_module
 from pylivepatch.stack import Entry, Portion, stack
 from pylivepatch.switching import Place, check_each_once, run, to_load
 from pylivepatch.transformers import prepare_transformers

@@ -38,10 +38,12 @@ from pylivepatch.errors import (
 )
 from pylivepatch.hooks import running
 from pylivepatch.journal import Undertaking, UnderWay
+from pylivepatch.part import Part, live_modules
 from pylivepatch.patch import Patch, Replacement
 from pylivepatch.portions import finder
-from pylivepatch.prepare import Part, live_modules, prepare_module, prepare_replacement, verify_module
+from pylivepatch.prepare import prepare_module, verify_module
 from pylivepatch.removable import check_removable
+from pylivepatch.replacements import prepare_replacement
 from pylivepatch.stack import Entry, FindGroups, later_than, show_source, stack, taint_by_callbacks
 from pylivepatch.state import PatchStates, check_compatible
 from pylivepatch.switching import check_each_once, run, to_load, to_replace, to_unload

@@ -18,7 +18,8 @@ from pylivepatch.activeness.references import Version, version_of
 from pylivepatch.below import Below
 from pylivepatch.compiled import checked_trampoline, equal_nested, make_pair
 from pylivepatch.errors import DataMismatch, NotRemovable
-from pylivepatch.prepare import Part, pair_switch
+from pylivepatch.part import Part
+from pylivepatch.switches import pair_switch
 from pylivepatch.transition.swap import MISSING, Attribute, Guard, Swap, Switch, alike
 from pylivepatch.transition.twins import relate
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from pylivepatch import core
 from pylivepatch.errors import TargetBusy
+from pylivepatch.part import live_modules
 from pylivepatch.portrait import portray
 from pylivepatch.portrait.process import describe_process
-from pylivepatch.prepare import live_modules
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 

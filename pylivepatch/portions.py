@@ -17,8 +17,8 @@ from pylivepatch.activeness.functions import unwrap
 from pylivepatch.activeness.pace import give_way, paced
 from pylivepatch.activeness.references import nested_code
 from pylivepatch.groups import Described, Group, Key, find, find_with, root, with_pairs
+from pylivepatch.part import Part
 from pylivepatch.patch import Patch
-from pylivepatch.prepare import Part
 from pylivepatch.stack import Entry, Portion
 from pylivepatch.transition.swap import Attribute, Guard, Switch
 

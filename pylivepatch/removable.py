@@ -9,7 +9,7 @@ from typing import Any
 from pylivepatch.activeness.functions import reachable, unwrap
 from pylivepatch.errors import DataMismatch, NotRemovable
 from pylivepatch.locate import static_lookup
-from pylivepatch.prepare import Part
+from pylivepatch.part import Part
 from pylivepatch.tracing.attach import own_code
 from pylivepatch.transition.swap import MISSING, alike
 

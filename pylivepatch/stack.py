@@ -18,7 +18,7 @@ from pylivepatch.callbacks import Outcome
 from pylivepatch.compiled import CompiledModule
 from pylivepatch.groups import Group, Key
 from pylivepatch.hooks.running import Hooks
-from pylivepatch.prepare import Part
+from pylivepatch.part import Part
 from pylivepatch.removable import overridden
 from pylivepatch.taints import Reason, taint
 

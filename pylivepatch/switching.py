@@ -17,7 +17,7 @@ from pylivepatch.activeness.references import version_of
 from pylivepatch.below import Below
 from pylivepatch.errors import TargetBusy
 from pylivepatch.journal import Undertaking
-from pylivepatch.prepare import Part
+from pylivepatch.part import Part
 from pylivepatch.stack import Entry, Portion, mark, note_portion, put_on, show_sources, take_off
 from pylivepatch.transition.base import State, Transition
 from pylivepatch.transition.per_task import PerTask

@@ -19,7 +19,7 @@ from pylivepatch.callbacks import Callbacks, Context
 from pylivepatch.errors import HooksFailed, PrepareError
 from pylivepatch.hooks.running import Hooks, Transformer
 from pylivepatch.locate import static_lookup
-from pylivepatch.prepare import Part, bind_in_class, class_key, live_modules
+from pylivepatch.part import Part, bind_in_class, class_key, live_modules
 from pylivepatch.transition.swap import MISSING
 
 _EVERY = 500  # objects looked at between two offers of the GIL

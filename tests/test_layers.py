@@ -39,33 +39,39 @@ ALLOWED = {
     "elsewhere": {"activeness"},
     "locate": {"below", "compiled", "activeness", "errors"},
     "installed": {"activeness", "errors"},
-    "prepare": {"locate", "groups", "classes", "elsewhere", "below", "transition", "compiled", "evaluate", "symbols"}
-    | {"generic", "activeness", "ftrace", "commit", "patch", "errors"},
-    "brought": {"prepare", "below", "transition", "compiled", "wholly", "evaluate", "symbols", "activeness"}
+    "part": {"locate", "below", "transition", "evaluate", "activeness", "commit", "errors"},
+    "switches": {"part", "below", "compiled", "transition", "ftrace", "activeness", "errors"},
+    "values": {"part", "locate", "below", "transition", "compiled", "evaluate", "symbols", "activeness", "commit"}
+    | {"errors"},
+    "replacements": {"switches", "part", "groups", "below", "transition", "compiled", "activeness", "patch", "errors"},
+    "prepare": {"values", "switches", "part", "generic", "locate", "classes", "elsewhere", "below", "transition"}
+    | {"compiled", "evaluate", "activeness", "ftrace", "commit", "errors"},
+    "brought": {"values", "part", "below", "transition", "compiled", "wholly", "evaluate", "symbols", "activeness"}
     | {"ftrace", "commit", "errors"},
-    "caches": {"generic", "prepare", "transition", "activeness", "events"},
-    "transformers": {"locate", "prepare", "hooks", "callbacks", "transition", "activeness", "errors"},
+    "caches": {"generic", "part", "transition", "activeness", "events"},
+    "transformers": {"locate", "part", "hooks", "callbacks", "transition", "activeness", "errors"},
     "arrivals": set(),
     "journal": {"transition", "errors"},
     "tracing": {"journal", "transition", "ftrace", "activeness", "commit", "errors"},
     "way": {"errors"},
     "taints": {"events"},
-    "cumulative": {"below", "compiled", "prepare", "transition", "activeness", "errors"},
-    "removable": {"tracing", "locate", "prepare", "transition", "activeness", "errors"},
-    "stack": {"groups", "hooks", "arrivals", "brought", "journal", "callbacks", "compiled", "prepare", "removable"}
+    "cumulative": {"below", "compiled", "switches", "part", "transition", "activeness", "errors"},
+    "removable": {"tracing", "locate", "part", "transition", "activeness", "errors"},
+    "stack": {"groups", "hooks", "arrivals", "brought", "journal", "callbacks", "compiled", "part", "removable"}
     | {"taints"},
-    "switching": {"stack", "cumulative", "below", "journal", "way", "prepare", "transition", "activeness"}
+    "switching": {"stack", "cumulative", "below", "journal", "way", "part", "transition", "activeness"}
     | {"errors", "events"},
-    "portions": {"groups", "stack", "prepare", "transition", "activeness", "patch"},
+    "portions": {"groups", "stack", "part", "transition", "activeness", "patch"},
     "incremental": {"portions", "coming", "stack", "switching", "journal", "way", "removable", "transition"}
     | {"errors", "events"},
     "coming": {"groups", "portions", "compiled", "transformers", "stack", "switching", "arrivals", "journal", "way"}
-    | {"caches", "prepare", "errors", "events"},
-    "core": {"tracing", "callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
+    | {"caches", "prepare", "part", "errors", "events"},
+    "core": {"replacements", "part"}
+    | {"tracing", "callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
     | {"stack", "switching", "coming", "incremental", "portions", "below", "cumulative", "way", "removable"}
     | {"hooks", "transformers", "brought", "caches", "installed", "patchfile", "patch", "errors"},
     "portrait": set(),
-    "live": {"portrait", "core", "prepare", "errors"},
+    "live": {"portrait", "core", "part", "errors"},
     "verification": {"portrait", "hooks", "patch", "errors"},
     "rehearsal": {"verification", "live", "core", "patchfile", "patch", "errors"},
     "build": {"patch", "patchfile", "hooks", "errors"},

@@ -220,7 +220,7 @@ class Things:
         annotate = getattr(function, "__annotate__", None)
         if annotate is None:
             return {}
-        brought = annotate.__module__ == "pylivepatch.prepare" and annotate.__closure__
+        brought = annotate.__module__ == "pylivepatch.part" and annotate.__closure__
         found = {} if brought else {"annotate": code_digest(annotate.__code__)}
         if brought:
             found["annotations"] = self.values.aside(annotate.__closure__[0].cell_contents)
