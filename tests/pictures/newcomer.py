@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -32,7 +33,8 @@ def trial(folder: Path, python: str) -> list[Timed]:
     """Go through the README's steps in ``folder``, which is empty. Raises :class:`RuntimeError` where one fails."""
     tools = folder.parent / "tools"
     tools.mkdir()
-    (tools / "python3").symlink_to(python)
+    (tools / "python3").write_text(f'#!/bin/sh\nexec {shlex.quote(python)} "$@"\n')  # a link would leave its venv
+    (tools / "python3").chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if name in ("HOME", "LANG") or name.startswith("PIP_")}
     environment = {**kept, "PATH": f"{tools}:/usr/local/bin:/usr/bin:/bin", "source": str(walk.ROOT)}
     found = []

@@ -35,6 +35,14 @@ def test_a_picture_needs_no_network_and_cuts_nothing_off(tmp_path: Path) -> None
         terminal.svg(path, "title", ["x" * 41], 40)
 
 
+def test_a_step_that_fails_is_told_and_what_it_started_is_ended(tmp_path: Path) -> None:
+    with walk.shell(tmp_path, {"PATH": "/usr/bin:/bin"}) as shell:
+        assert walk.tell(shell, "sleep 60 & echo hello") == "hello\n"
+        with pytest.raises(RuntimeError, match="no such thing"):
+            walk.tell(shell, "ls 'no such thing'")
+    assert shell.returncode is not None
+
+
 @pytest.mark.slow
 def test_the_picture_of_a_load_is_that_of_the_readmes_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

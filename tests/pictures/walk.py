@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -38,23 +40,26 @@ def shell(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Pope
     """A shell in ``folder`` that takes commands; what it started is ended with it."""
     with subprocess.Popen(
         ["bash"], cwd=folder, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as process:
+        stderr=subprocess.STDOUT, start_new_session=True,
+    ) as process:  # fmt: skip
         try:
+            tell(process, "set -e; trap 'echo @failed' EXIT")
             yield process
         finally:
-            process.communicate("kill $(jobs -p)\nwait\n" if process.poll() is None else None, timeout=30)
+            os.killpg(process.pid, signal.SIGKILL)  # the service, too, where a step has failed
 
 
 def tell(process: subprocess.Popen[str], commands: str) -> str:
     """Have the shell do ``commands``; what they print. Raises :class:`RuntimeError` where one of them fails."""
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(f"set -e\n{commands}\nset +e\necho @done\n")
+    process.stdin.write(f"{commands}\necho @done\n")
     process.stdin.flush()
     lines: list[str] = []
     for line in process.stdout:
         if line == "@done\n":
             return "".join(lines)
+        if line == "@failed\n":
+            break
         lines.append(line)
     raise RuntimeError(f"failed:\n{commands}\n{''.join(lines)}")
