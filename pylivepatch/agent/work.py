@@ -141,6 +141,13 @@ class Worker:
         self.current = work
         try:
             native.start_thread(partial(self._run, work), f"pylivepatch-{work.action}")
+        except RuntimeError as error:
+            self.current = None
+            raise errors.EngineUnsupported(
+                f"this process begins no thread any more: {error}",
+                advice="nothing can be loaded or unloaded here now. CPython 3.12 refuses threads once the main thread "
+                "has ended: let it wait for the others (thread.join()) from the next start on",
+            ) from None
         except BaseException:
             self.current = None
             raise

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from fakes import Served
 
-from pylivepatch.agent import connection, server
+from pylivepatch.agent import connection, native, server
 from pylivepatch.agent.wire import MAX_BODY
 
 
@@ -117,6 +117,21 @@ def test_an_error_that_should_not_happen_is_told_and_the_agent_goes_on(served: S
     assert status == 500
     assert "ZeroDivisionError" in answer["error"]["message"]
     assert served.request("GET", "/status")[0] == 200
+
+
+def test_a_process_that_begins_no_thread_any_more_says_so_and_goes_on(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_to_be_had(*_: Any) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(native, "start_thread", none_to_be_had)
+        status, (answer,) = served.request("POST", "/patches", body("fix"))
+    assert status == 501
+    assert answer["error"]["code"] == "PLP101"
+    assert "no thread any more: can't create" in answer["error"]["message"]
+    assert served.request("POST", "/patches", body("fix"))[0] == 200
 
 
 def test_status_is_answered_while_a_load_runs_and_a_second_load_is_refused(served: Served) -> None:
