@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import io
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Literal, TextIO
 
 from pylivepatch import patchfile
@@ -26,7 +27,10 @@ def recording(
     """Record what happens in the block, where a report or an event log is asked for; the report is written at its end,
     also where it fails. ``what`` is the patch file of a load, the patch's name of an unload.
 
-    :raises pylivepatch.errors.LivePatchError: a file cannot be written; then the block is not begun
+    A file that cannot be written any more once the block has begun is told, and no more: how the block went is more
+    important, and stays as it is.
+
+    :raises pylivepatch.errors.LivePatchError: a file cannot be opened; then the block is not begun
     """
     if report is None and events is None:
         yield None
@@ -35,6 +39,9 @@ def recording(
     with ExitStack() as stack:
         page = _opened(report, "w", stack) if report is not None else None
         log = _opened(events, "w+", stack) if events is not None else io.StringIO()
+        file: TextIO
+        for file in filter(None, (page, log)):
+            stack.callback(_closed, file)  # before the stack does, which would not forgive
         info = client.info()
         second = Client(client.pid) if client.pid is not None else Client(path=client.path)
         begun = {
@@ -47,14 +54,21 @@ def recording(
         def look() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
             return second.status(watch=_TICKS), second.everyone(callers=True, greenlets=greenlets)
 
+        recorder = Recorder(log, look, **begun)
         try:
-            with Recorder(log, look, **begun) as recorder:
+            with recorder:
                 yield recorder
         finally:
-            log.seek(0)
+            if recorder.failed is not None:
+                _tell(f"the event log {events} ends early, as it could not be written: {recorder.failed}")
             if page is not None:
-                page.write(html(picture(read(log, events or ""))))
-                out.hint(f"the report is in {report}")
+                try:
+                    log.seek(0)
+                    page.write(html(picture(read(log, events or ""))))
+                    page.close()
+                    out.hint(f"the report is in {report}")
+                except (OSError, LivePatchError) as error:
+                    _tell(f"the report {report} could not be written: {error}")
 
 
 def report(out: Output, log: str, output: str | None, perfetto_file: str | None) -> None:
@@ -83,6 +97,16 @@ def _diffs(patch: Patch) -> list[Mapping[str, Any]]:
         }
         for name, path, old, new in sources
     ]
+
+
+def _tell(text: str) -> None:
+    """On standard error, with --json too."""
+    sys.stderr.write(f"pylivepatch: {text}\n")
+
+
+def _closed(file: TextIO) -> None:
+    with suppress(OSError):  # told already
+        file.close()
 
 
 def _opened(path: str, mode: Literal["r", "w", "w+"], stack: ExitStack) -> TextIO:

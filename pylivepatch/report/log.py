@@ -32,7 +32,8 @@ class Recorder:
 
     ``look`` gives the process's status, and everyone who is there, as the agent answers. It is called on a thread of
     the recorder's own, at least once before the block begins and some times after its end. An exception of the block is
-    noted and goes on.
+    noted and goes on. Where the file cannot be written any more the log ends there, and ``failed`` says why: what is
+    recorded does not end with it.
     """
 
     def __init__(self, file: TextIO, look: Look, **begun: Any) -> None:
@@ -40,6 +41,7 @@ class Recorder:
         self._look = look
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self.failed: OSError | None = None
         self._thread = threading.Thread(target=self._run, name="pylivepatch-report", daemon=True)
         self.note({"event": "begun", "time": time.time(), "interval": INTERVAL, **begun})
 
@@ -68,8 +70,12 @@ class Recorder:
         """Write one event, at once: a command that is killed leaves what it knew."""
         line = json.dumps(event, default=str)
         with self._lock:
-            self._file.write(line + "\n")
-            self._file.flush()
+            if self.failed is None:
+                try:
+                    self._file.write(line + "\n")
+                    self._file.flush()
+                except OSError as error:
+                    self.failed = error
 
     def _run(self) -> None:
         while not self._over.wait(INTERVAL):

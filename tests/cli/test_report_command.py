@@ -90,6 +90,18 @@ def test_where_the_report_cannot_be_written_nothing_is_begun(target: Target, she
     assert Client(path=target.socket).patches() == []
 
 
+@pytest.mark.parametrize("option", ["--report", "--events"])
+def test_a_disk_that_is_full_by_then_leaves_the_word_on_how_the_load_went(
+    target: Target, shell: Shell, option: str
+) -> None:
+    done = shell("load", shell.build(), "--socket", target.socket, option, "/dev/full", "--json")
+    assert (done.status, done.json["patch"]) == (0, "fix")
+    assert "/dev/full" in done.err
+    assert "could not be written: [Errno 28]" in done.err
+    again = shell("load", "fix.plp", "--socket", target.socket, option, "/dev/full", "--json")
+    assert (again.status, again.json["error"]["code"]) == (1, "PLP117")
+
+
 def test_report_refuses_what_is_no_log_and_asks_for_a_file_to_write(shell: Shell) -> None:
     (shell.folder / "log.jsonl").write_text("{}\n{}\n")
     done = shell("report", "log.jsonl", "-o", "out.html")
