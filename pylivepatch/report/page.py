@@ -33,12 +33,21 @@ def html(shown: Mapping[str, Any]) -> str:
     return "".join(parts[piece] if number % 2 else piece for number, piece in enumerate(pieces))
 
 
+_OUTCOMES = {
+    "PLP128": "Done in part",
+    # of the command's own end, not of the transition's, which went on without it:
+    **dict.fromkeys(("", "PLP400", "PLP401"), "How it went is not known"),
+}
+"""What the error says of the transition, where it is not that nothing was done, by its code."""
+
+
 def _outcome(shown: Mapping[str, Any]) -> str:
     error, result = shown["error"], shown["result"]
     if error:
         message = str(error.get("message", "")).partition("; held by\n")[0]  # the holders have a table below
-        text = f"{error.get('code', '')} {message}".strip()
-        return f'<p class="outcome failed">Not done: {escape(text)}</p>'
+        code = str(error.get("code", ""))
+        said = _OUTCOMES.get(code, "Not done")
+        return f'<p class="outcome failed">{said}: {escape(f"{code} {message}".strip())}</p>'
     if result is None:
         return '<p class="outcome failed">The log ends in the middle: how it went is not known.</p>'
     mark = " By force: old functions may have gone on beside new ones." if result.get("forced") else ""

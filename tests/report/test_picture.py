@@ -93,6 +93,21 @@ def test_a_reversed_load_has_no_commit_and_nobody_is_new() -> None:
     assert "Not done: PLP120 did not finish in time" in html(shown)
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("PLP120", "Not done: PLP120 why"),
+        ("PLP128", "Done in part: PLP128 why"),
+        ("PLP400", "How it went is not known: PLP400 why"),
+        ("", "How it went is not known: why"),
+    ],
+)
+def test_the_page_says_that_nothing_was_done_only_where_that_is_known(code: str, said: str) -> None:
+    events = [event for event in transition() if event["event"] != "ended"]
+    events.append(at(9.1, "ended", error={"code": code, "message": "why"}))
+    assert f">{said}</p>" in html(picture(read_back(events)))
+
+
 def test_each_group_of_an_incremental_load_is_switched_by_its_own_commit() -> None:
     there = [stands("one", "shop:price"), stands("two", "shop:total")]
     shown = picture(
