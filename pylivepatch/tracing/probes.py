@@ -80,7 +80,8 @@ class _Signature(NamedTuple):
 class Probe:
     """Calls handlers for the calls of functions, between :meth:`start` and :meth:`stop`.
 
-    ``nmissed`` counts calls that were not told: made by a handler, or while ``maxactive`` others were under way.
+    ``nmissed`` counts calls that were not told: made by a handler, while ``maxactive`` others were under way, or so deep
+    in a recursion that there was no room for a handler.
     ``errors`` counts what a handler raised, which ends the probe. ``aside`` are the functions that are not probed for
     now, as they are being patched, ``refused`` those that cannot be, with the reason.
     """
@@ -92,6 +93,9 @@ class Probe:
     ) -> None:
         if handler is None and entry_handler is None:
             raise TypeError("a probe needs a handler, an entry_handler, or both")
+        for given in (handler, entry_handler):
+            if given is not None and not callable(given):
+                raise TypeError(f"a handler must be callable, not {type(given).__name__}")
         self.handler, self.entry_handler, self.maxactive = handler, entry_handler, maxactive
         self.functions: list[str] = []
         self.refused: dict[str, str] = {}
@@ -157,8 +161,11 @@ class Probe:
         try:
             _in_handler.add(me)  # before all else: what audit hooks call may be probed
             end(id(sys._getframe(2)), signature, now, value)
-        except Exception:
-            self._fail(signature)
+        except Exception as error:
+            if _is_of_the_programs_depth(error):
+                self.nmissed += self._enabled
+            else:
+                self._fail(signature)
         finally:
             _in_handler.discard(me)
 
@@ -221,6 +228,17 @@ class Probe:
             log.error("a handler raised for %s; its probe tells nothing any more\n%s", signature.name, text)
 
 
+def _is_of_the_programs_depth(error: Exception) -> bool:
+    """Whether the stack was full for what the program has on it, not for what a handler put on top: a program may well
+    recurse until it is told to stop, and no handler is to blame for it."""
+    if not isinstance(error, RecursionError):
+        return False
+    ours, at = 0, error.__traceback__
+    while at is not None:
+        ours, at = ours + 1, at.tb_next
+    return ours < sys.getrecursionlimit() // 2
+
+
 def _runner() -> object:
     """Who runs: a handler may let another greenlet run on this thread, which is in none."""
     current = getattr(sys.modules.get("greenlet"), "getcurrent", None)
@@ -250,8 +268,8 @@ def probe(
     out. ``maxactive`` is how many calls may be under way at once; others are counted in ``nmissed``. A handler that
     raises ends the probe and is logged; the call goes on. What a handler itself calls is not probed.
 
-    Raises :class:`NothingToTrace` where no function matches, :class:`TypeError` without a handler, and what
-    :meth:`Probe.start` raises.
+    Raises :class:`NothingToTrace` where no function matches, :class:`TypeError` where no handler is given or one cannot
+    be called, and what :meth:`Probe.start` raises.
     """
     one = Probe(handler, entry_handler=entry_handler, maxactive=maxactive)
     patterns = [thing for thing in functions if isinstance(thing, str)]
@@ -261,9 +279,10 @@ def probe(
             chosen += unwrap(thing)
     if not chosen:
         raise NothingToTrace(
-            "no function of an imported module matches",
+            "nothing that was named is, or matches, a Python function of an imported module",
             where=", ".join(map(str, functions)),
-            advice="patterns match module.qualname, such as 'myservice.orders.*'; the module must be imported already",
+            advice="name Python functions themselves, or patterns for their module.qualname, such as "
+            "'myservice.orders.*'; functions written in C and classes cannot be probed, a class's methods can",
         )
     try:
         one.start(chosen)

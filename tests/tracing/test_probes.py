@@ -196,6 +196,28 @@ def test_a_handler_that_raises_is_counted_and_logged_and_told_no_more(probed: An
     assert seen[0] in record.getMessage()
 
 
+def test_a_program_that_recurses_to_the_limit_ends_no_probe(probed: Any, calls: list[Call], caplog: Any) -> None:
+    with caplog.at_level(logging.ERROR), pylivepatch.probe(probed.down, handler=calls.append) as probe:
+        with pytest.raises(RecursionError):
+            probed.down(100_000)
+        told, missed = len(calls), probe.nmissed
+        assert probed.down(3) == 0
+        assert len(calls) == told + 4
+    assert missed > 0
+    assert (probe.errors, probe.nmissed, probe._active) == (0, missed, {})
+    assert not caplog.records
+
+
+def test_a_handler_that_recurses_to_the_limit_is_one_that_raises(probed: Any, caplog: Any) -> None:
+    def again(call: Call) -> None:
+        again(call)
+
+    with caplog.at_level(logging.ERROR), pylivepatch.probe(probed.constant, handler=again) as probe:
+        assert probed.constant(1) == "yes"
+    assert (probe.errors, probe.nmissed) == (1, 0)
+    assert "RecursionError" in caplog.text
+
+
 def test_an_interrupt_in_a_handler_is_the_programs_own(probed: Any) -> None:
     def interrupt(call: Call) -> None:
         raise KeyboardInterrupt
@@ -373,6 +395,8 @@ def test_what_cannot_be_probed_is_refused(probed: Any) -> None:
     with pytest.raises(NothingToTrace), pylivepatch.probe(len, handler=print):
         pass
     with pytest.raises(TypeError, match="handler"), pylivepatch.probe(probed.constant):
+        pass
+    with pytest.raises(TypeError, match="callable"), pylivepatch.probe(probed.constant, handler=5):  # type: ignore[arg-type]
         pass
     with pylivepatch.probe(attach.detach, handler=print) as probe:
         assert list(probe.refused) == ["pylivepatch.tracing.attach.detach"]
