@@ -11,12 +11,12 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -28,6 +28,9 @@ from pylivepatch.errors import LivePatchError
 KEYS = "r reverse   f force   u unload the newest   q quit"
 _LONGEST_WATCH = 60.0  # seconds that an agent's ticker is asked for at most
 _PLAIN = 60  # lines of a block where there is no terminal
+_WHO = 26  # characters of a name
+_HOLDERS = 8  # at most so many are shown
+_FEWEST = 6  # lines that are left to the threads and tasks, and to their heading
 
 
 @dataclass
@@ -102,44 +105,71 @@ class View:
 
     # --- what it looks like ---
 
-    def render(self, height: int) -> RenderableType:
-        """As many rows of threads and tasks as fit into ``height`` lines."""
-        parts: list[RenderableType] = [
-            Text.assemble(
-                (f"pid {self.info.get('pid')}", "bold"),
-                f"  Python {self.info.get('python')}  {time.strftime('%H:%M:%S')}  ",
-                (", ".join(self._counts()), "dim"),
-            )
-        ]
-        parts += [Text(line, style="dim") for line in (*_delay(self.status.get("ticker")), *self._of_greenlets())]
-        transition = self.status.get("transition")
-        if transition:
-            stage = str(transition.get("stage"))
-            since = seconds(max(0.0, time.time() - float(transition.get("since") or time.time())))
-            text = f"{transition['action']} of {transition['patch']}: {stage}, counter {transition['counter']}, {since}"
-            parts.append(Text.assemble((text, "bold yellow"), f"  ({STAGES.get(stage, stage)})"))
-            parts += [Text(line) for line in gate_waits(transition.get("gate"))]
-            if transition.get("holders"):
-                parts.append(holders(transition["holders"][:8]))
-        else:
-            parts.append(Text("no transition is under way", style="dim"))
+    def render(self, console: Console, height: int, *, keys: bool = True) -> RenderableType:
+        """``height`` lines at most, where they can hold what must be said; ``keys``: with what may be pressed."""
+        above, below = list(self._head()), list(self._below(keys))
+        if held := (self.status.get("transition") or {}).get("holders"):
+            rest = height - _FEWEST - _lines(console, [*above, *below])
+            above.append(self._held(console, held, rest))
         if self.patches:
-            rows = [[p["name"], str(len(p["functions"])), _marks(p)] for p in self.patches]
-            parts.append(table("", ["patch", "functions", ""], rows))
-        for line in (f"tainted: {taint['reason']} ({taint['patch']})" for taint in self.status.get("taints") or ()):
-            parts.append(Text(line, style="red"))
-        if self.said:
-            parts.append(Text(self.said, style="cyan"))
-        held = len((transition or {}).get("holders") or ())
-        used = len(parts) + 4 + (len(self.patches) + 1) * bool(self.patches) + (2 * min(held, 8) + 2) * bool(held)
-        parts.append(self._rows(max(3, height - used)))
-        return Group(*parts, Text(KEYS, style="dim"))
+            most = max(1, height - _FEWEST - _lines(console, [*above, *below]))
+            above.append(self._stack(most, console.width))
+        return Group(*above, self._rows(max(1, height - _lines(console, [*above, *below]) - 2), console.width), *below)
 
-    def _rows(self, most: int) -> RenderableType:
+    def _head(self) -> Iterator[RenderableType]:
+        yield Text.assemble(
+            (f"pid {self.info.get('pid')}", "bold"),
+            f"  Python {self.info.get('python')}  {time.strftime('%H:%M:%S')}  ",
+            (", ".join(self._counts()), "dim"),
+        )
+        yield from (Text(line, style="dim") for line in (*_delay(self.status.get("ticker")), *self._of_greenlets()))
+        transition = self.status.get("transition")
+        if not transition:
+            yield Text("no transition is under way", style="dim")
+            return
+        stage = str(transition.get("stage"))
+        since = seconds(max(0.0, time.time() - float(transition.get("since") or time.time())))
+        text = f"{transition['action']} of {transition['patch']}: {stage}, counter {transition['counter']}, {since}"
+        yield Text.assemble((text, "bold yellow"), f"  ({STAGES.get(stage, stage)})")
+        yield from map(Text, gate_waits(transition.get("gate")))
+
+    def _below(self, keys: bool) -> Iterator[RenderableType]:
+        for taint in self.status.get("taints") or ():
+            yield Text(f"tainted: {taint['reason']} ({taint['patch']})", style="red")
+        if self.said:
+            yield Text(self.said, style="cyan")
+        if keys:
+            yield Text(KEYS, style="dim")
+
+    def _held(self, console: Console, held: Sequence[Mapping[str, Any]], most: int) -> RenderableType:
+        """Those who hold it, in ``most`` lines; the first of them in any case, the others counted."""
+        for count in range(min(len(held), _HOLDERS), 0, -1):
+            more = [Text(f"… and {len(held) - count:,} more hold it")] if count < len(held) else []
+            shown = Group(holders(held[:count]), *more)
+            if _lines(console, [shown]) <= most:
+                break
+        return shown
+
+    def _stack(self, most: int, width: int) -> RenderableType:
+        """The newest ``most`` patches, in their order; a line each."""
+        older = max(0, len(self.patches) - most)
+        rows = [[f"… {older:,} older", "", ""]] if older else []
+        rows += [
+            [_begin(p["name"], width - 38), str(len(p["functions"])), _marks(p)] for p in self.patches[older:]
+        ]
+        return table("", ["patch", "functions", ""], rows)
+
+    def _rows(self, most: int, width: int) -> RenderableType:
+        """A line for each thread and task, ``most`` of them."""
         untold = self.about.get("asleep", 0) - self._counted("greenlet") if self.greenlets else 0
         shown = sorted(self.tasks, key=lambda task: (self.patch_state(task), task["kind"], task["name"]))
         rows = [
-            [f"{task['kind']} {task['name']}"[:26], str(self.patch_state(task)), _place(task)] for task in shown[:most]
+            [
+                _begin(f"{task['kind']} {task['name']}", _WHO),
+                str(self.patch_state(task)),
+                _end(_place(task), width - _WHO - 15),
+            ]
+            for task in shown[:most]
         ]
         if (more := max(0, len(shown) - most) + max(0, untold)) > 0:
             rows.append([f"… and {more:,} more", "", ""])
@@ -172,6 +202,23 @@ def _delay(ticker: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"ticker: worst delay {seconds(ticker['worst'])}, at {at} ({ticker['ticks']:,} ticks, one each {each})"
 
 
+def _lines(console: Console, parts: Sequence[RenderableType]) -> int:
+    """How many lines they take there."""
+    return len(console.render_lines(Group(*parts), pad=False)) if parts else 0
+
+
+def _begin(text: str, most: int) -> str:
+    """As much of it as goes into ``most`` characters."""
+    most = max(2, most)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _end(text: str, most: int) -> str:
+    """As :func:`_begin`, with its end: that of a place tells more."""
+    most = max(2, most)
+    return text if len(text) <= most else "…" + text[1 - most :]
+
+
 def _marks(patch: Mapping[str, Any]) -> str:
     return ", ".join(mark for mark in ("partial", "forced", "tainted") if patch.get(mark))
 
@@ -195,12 +242,12 @@ def top(out: Output, client: Client, *, interval: float, count: int | None, gree
             if out.json:
                 out.line(view.as_dict())
             else:
-                out.console.print(view.render(_PLAIN))
+                out.console.print(view.render(out.console, _PLAIN, keys=False))
                 out.say()
         return
     with _keys(), Live(console=out.console, screen=True, auto_refresh=False) as live:
         for _ in _looks(count):
-            live.update(view.render(out.console.height), refresh=True)
+            live.update(view.render(out.console, out.console.height), refresh=True)
             key = _key(interval)
             if key and not view.press(key):
                 return

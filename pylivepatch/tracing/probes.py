@@ -80,10 +80,10 @@ class _Signature(NamedTuple):
 class Probe:
     """Calls handlers for the calls of functions, between :meth:`start` and :meth:`stop`.
 
-    ``nmissed`` counts calls that were not told: made by a handler, while ``maxactive`` others were under way, or so deep
-    in a recursion that there was no room for a handler.
-    ``errors`` counts what a handler raised, which ends the probe. ``aside`` are the functions that are not probed for
-    now, as they are being patched, ``refused`` those that cannot be, with the reason.
+    ``nmissed`` counts calls that were not told: made by a handler, while ``maxactive`` others were under way, or so
+    deep in a recursion that there was no room for a handler. ``errors`` counts what a handler raised, which ends the
+    probe. ``aside`` are the functions that are not probed for now, as they are being patched, ``refused`` those that
+    cannot be, with the reason.
     """
 
     values = True

@@ -136,7 +136,7 @@ def test_gate_waits_and_the_worst_delay_are_lines_of_their_own_at_80_columns() -
     tasks = [{"kind": "thread", "name": f"worker-{n}", "function": "shop:price", "line": 7} for n in range(100)]
     view = View(Client(path="nowhere"), status={"transition": transition, "ticker": ticker}, tasks=tasks)
     console = Console(width=80, height=24, file=io.StringIO(), record=True)
-    console.print(view.render(24))
+    console.print(view.render(console, 24))
     lines = console.export_text().splitlines()
     assert "gate: 3 tries, 1,700 callers waited, the longest for 50.0 ms" in lines
     (delay,) = [line for line in lines if line.startswith("ticker: ")]
@@ -145,3 +145,29 @@ def test_gate_waits_and_the_worst_delay_are_lines_of_their_own_at_80_columns() -
     rows = sum(line.startswith("thread ") for line in lines)
     assert rows > 10
     assert f"… and {100 - rows} more" in [line.rstrip() for line in lines]
+
+
+def test_long_names_and_many_holders_and_patches_leave_room_for_everything_else_at_80_columns() -> None:
+    function = "a_package_with_a_long_name.of_a_service:OrdersRepository.find_all_orders_of_a_customer"
+    holder = {"kind": "thread", "name": "one", "function": function, "file": f"/srv/{'folder/' * 12}f.py", "line": 7}
+    transition = {"action": "load", "patch": "fix", "stage": "drain", "counter": 21, "holders": [holder] * 20}
+    patches = [{"name": f"{n} {'name' * 20}", "functions": [], "forced": True, "tainted": True} for n in range(20)]
+    tasks = [{"kind": "thread", "name": f"{n} {'name' * 20}", "function": function, "line": 7} for n in range(100)]
+    status = {"transition": transition, "taints": [{"reason": "forced", "patch": "name" * 20}]}
+    view = View(Client(path="nowhere"), status=status, tasks=tasks, patches=patches, said="said " * 40)
+    console = Console(width=80, height=24, file=io.StringIO(), record=True)
+    console.print(view.render(console, 24))
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert len(lines) <= 24
+    assert lines[-1].startswith("r reverse")
+    assert "… and 19 more hold it" in lines
+    marked = [line for line in lines if line.endswith("forced, tainted")]
+    assert marked[-1].startswith("19 name")
+    assert f"… {20 - len(marked)} older" in lines
+    rows = [line for line in lines if line.endswith("orders_of_a_customer:7")]
+    assert all(line.startswith("thread ") for line in rows)
+    assert f"… and {100 - len(rows)} more" in lines
+
+
+def test_what_may_be_pressed_is_shown_on_a_terminal_only(target: Target, shell: Shell) -> None:
+    assert "q quit" not in shell("top", "--socket", target.socket, "--count", "1").out
