@@ -17,7 +17,6 @@ import pytest
 
 import pylivepatch
 from pylivepatch import Patch, TransitionTimeout
-from pylivepatch.errors import MissedHook
 from tests.conftest import PATIENCE
 
 from .life import stages
@@ -121,7 +120,7 @@ def test_a_trace_function_that_raises_leaves_the_count_balanced(name: str, event
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="what a trace function raises at a yield can be caught")
-def test_an_exit_that_no_hook_can_see_is_never_a_switch(hold: Any) -> None:
+def test_an_exit_that_no_hook_can_see_is_counted(hold: Any) -> None:
     """On 3.11 what a trace function raises at a ``yield`` ends the frame at once, past each ``finally`` of its body."""
 
     def tracer(frame: FrameType, happened: str, argument: Any) -> Any:
@@ -137,10 +136,9 @@ def test_an_exit_that_no_hook_can_see_is_never_a_switch(hold: Any) -> None:
             next(numbers(2))
     finally:
         sys.settrace(None)
-    with pytest.raises((TransitionTimeout, MissedHook)):
-        held.finish()
+    held.finish()
+    pylivepatch.unload("interplay", timeout=PATIENCE)
     assert numbers.__code__ is original()
-    pylivepatch.load(Patch("interplay").replace(numbers, numbers_anew), timeout=PATIENCE).unload()
 
 
 @pytest.mark.parametrize("event", ["call", "return"])
