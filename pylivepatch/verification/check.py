@@ -10,7 +10,7 @@ from pylivepatch.errors import AgentError, VerifyError
 from pylivepatch.hooks.reading import contents
 from pylivepatch.patch import Patch, ValueChange
 from pylivepatch.portrait import Portrait
-from pylivepatch.verification.compare import Found, note_versions, sort_out, unsteady, without
+from pylivepatch.verification.compare import Found, named_as_in, note_versions, sort_out, unsteady, without
 from pylivepatch.verification.fresh import TIMEOUT, Fresh, import_afresh
 from pylivepatch.verification.report import Report
 
@@ -59,7 +59,7 @@ def check(live: Live, patch: Patch | None, version: str | None = None, *, timeou
         return import_afresh(live.process, live.modules, over, seed=seed, timeout=timeout)
 
     fresh = fresh_of(against)
-    live.portrait = without(live.portrait, fresh.failed)
+    live.portrait = named_as_in(without(live.portrait, fresh.failed), fresh.portrait)
     compared = [name for name in live.portrait if _original(name) in fresh.portrait]
     found = _sorted_out(live, compared, fresh, None, {}, patch)
     other: Fresh | None = None

@@ -94,20 +94,42 @@ def note_versions(found: Found) -> None:
 
 def without(portrait: Portrait, left_out: Collection[str]) -> Portrait:
     """The portrait as it would be without these modules: what has a name in them comes first by another one."""
-    kept = {name: dict(symbols) for name, symbols in portrait.items() if name not in left_out}
+    gone = {f"{name}:{symbol}" for name in left_out for symbol in portrait.get(name, ())}
+    found = _named_without(portrait, gone)
+    return {name: symbols for name, symbols in found.items() if name not in left_out}
+
+
+def named_as_in(portrait: Portrait, other: Portrait) -> Portrait:
+    """The portrait with what comes first by a name that ``other`` lacks (one left in place, say) described under the
+    first name that both have, as it is there.
+    """
+    alone = {
+        f"{name}:{symbol}"
+        for name in portrait.keys() & other.keys()
+        for symbol in portrait[name].keys() - other[name].keys()
+    }
+    return _named_without(portrait, alone)
+
+
+def _named_without(portrait: Portrait, gone: Collection[str]) -> Portrait:
+    """What comes first by a name in ``gone`` comes first by its next one instead, where it has any."""
+    found = {name: dict(portrait[name]) for name in sorted(portrait)}
     renamed: dict[str, str] = {}
-    for name in sorted(kept):
-        for symbol, aspects in kept[name].items():
+    for name, symbols in found.items():
+        for symbol, aspects in list(symbols.items()):
             first = aspects.get("is", "") if aspects["kind"] == "alias" else ""
-            module, _, original = first.partition(":")
-            if module not in left_out or module not in portrait:
+            if first not in gone:
                 continue
-            if first in renamed:
-                kept[name][symbol] = {"kind": "alias", "is": renamed[first]}
-            else:
+            if first not in renamed and f"{name}:{symbol}" not in gone:
                 renamed[first] = f"{name}:{symbol}"
-                kept[name][symbol] = portrait[module][original]
-    return kept
+                module, _, original = first.partition(":")
+                symbols[symbol] = portrait[module][original]
+            elif first in renamed:
+                symbols[symbol] = {"kind": "alias", "is": renamed[first]}
+    for first, second in renamed.items():
+        module, _, original = first.partition(":")
+        found[module][original] = {"kind": "alias", "is": second}
+    return found
 
 
 def _was_told(

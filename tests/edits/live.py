@@ -19,7 +19,7 @@ from pylivepatch.build import BuildResult, examine
 from pylivepatch.compiled import compile_patch
 from pylivepatch.errors import TransitionTimeout
 from pylivepatch.portrait import Portrait, portray
-from pylivepatch.verification.compare import differing
+from pylivepatch.verification.compare import differing, named_as_in
 from tests.edits.cases import Case, Question
 
 _PATIENCE = 20.0  # seconds
@@ -52,6 +52,9 @@ class Pair:
         found: Portrait = {}
         names = sorted({*self.modules, *self.fresh} & sys.modules.keys())
         for name, part in portray({name: sys.modules[name] for name in names}, evaluate=True):
+            for aspects in part.values():
+                if "is" in aspects:
+                    aspects["is"] = aspects["is"].removeprefix(f"{self.name}.")
             found.setdefault(name.removeprefix(f"{self.name}."), {}).update(part)
         for symbols in found.values():
             symbols.pop("_made", None)
@@ -126,6 +129,7 @@ def made_in(module: ModuleType, code: str) -> dict[str, Any]:
 
 def differences(live: Portrait, fresh: Portrait) -> set[str]:
     """The names, ``main:f``, of which anything differs."""
+    live = named_as_in(live, fresh)
     return {
         f"{module}:{symbol}"
         for module in {*live, *fresh}

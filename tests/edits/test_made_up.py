@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from pylivepatch.build import codes
 from pylivepatch.errors import PrepareError
-from pylivepatch.verification.compare import differing
+from pylivepatch.verification.compare import differing, named_as_in
 from tests.edits.live import Pair, busy_with, differences, load_patch
 from tests.edits.modules import Made, edited, made_up
 
@@ -186,13 +186,13 @@ def _check(pair: Pair, counts: dict[str, int]) -> None:
     left = tuple(f"{one.module.removeprefix(pair.name + '.')}:{one.symbol}" for one in found
                  if not one.carried or one.code == codes.INSTANCE_DEFAULT)
     documents = {one.removesuffix(".__doc__") for one in left if one.endswith(".__doc__")}
+    live = named_as_in(live, fresh)
     odd = {
         (f"{module}:{symbol}", aspect)
         for module in {*live, *fresh}
         for symbol, aspect in differing(live.get(module, {}), fresh.get(module, {}))
         if not f"{module}:{symbol}".startswith(left or ("?",))
         and not (aspect == "documentation" and f"{module}:{symbol}" in documents)
-        and live.get(module, {}).get(symbol, {}).get("is") not in left  # it is named after what was left
     }
     assert odd == set(), "the live names and those of a fresh import"
     gone = tuple(one.partition(":")[2].replace(".__doc__", ".doc") for one in left)
