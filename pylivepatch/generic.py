@@ -91,14 +91,15 @@ def entry(register: FunctionType, cls: type, where: str) -> Entry:
 def registered(dispatcher: Any, functions: Iterable[FunctionType], where: str) -> Iterator[tuple[FunctionType, type]]:
     """``register`` and class of each entry where the generic function has one of ``functions``, in it or a wrapper.
 
-    Raises :class:`CodeMismatch` where it is no generic function, or has none of them.
+    Raises :class:`CodeMismatch` where it is no generic function, has none of them, or one for ``object``, without which
+    it cannot be called.
     """
     known = {id(function) for function in functions}
     found = registration(getattr(dispatcher, "register", None))
     if found is not None:
         registry = dict(_variables(found.register)["registry"].cell_contents)
         classes = [cls for cls, one in registry.items() if any(id(inner) in known for inner in unwrap(one))]
-        if classes:
+        if classes and object not in classes:
             yield from ((found.register, cls) for cls in classes)
             return
     raise CodeMismatch(

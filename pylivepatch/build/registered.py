@@ -11,7 +11,8 @@ import ast
 from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context
 from pylivepatch.build.names import SAFE_DECORATORS, Unsafe, check_expression, is_private, mangle
-from pylivepatch.build.scope import Item, items_of
+from pylivepatch.build.nodes import walk
+from pylivepatch.build.scope import FunctionNode, Item, items_of
 from pylivepatch.build.stale import check_function
 from pylivepatch.build.world import Version
 from pylivepatch.patch import Unregistered
@@ -81,6 +82,10 @@ def unregister(context: Context, item: Item) -> bool:
         return refuse(f"the process may not have it ({item.guard[-1]})")
     if unknown:
         return refuse(f"the decorator {ast.unparse(unknown[0])} may have handed it on")
+    if "object" in _own_classes(item):
+        return refuse("what it did for object before that is not known")
+    if place := _registered_again(context, item):
+        return refuse(f"the class was registered with another one, too ({place}), which would be found without it")
     if any(is_private(part.id) for base in bases for part in ast.walk(base) if isinstance(part, ast.Name)):
         return refuse("the generic function has a private name")
     try:
@@ -92,6 +97,57 @@ def unregister(context: Context, item: Item) -> bool:
     texts = tuple(_as_seen_by_the_module(context, base) for base in bases)
     context.changes.append(Unregistered(context.ref(item.function), item.line, texts))
     return True
+
+
+def _registered_again(context: Context, item: Item) -> str:
+    """Where another implementation is registered for a class of this one in the old version, by the class's name."""
+    own = _own_classes(item)
+    names = {_last(base) for base in dispatchers_of(context, item, old=True)}
+    for uses in context.world.old.modules.values():
+        if "register" not in uses.attributes:
+            continue
+        known = {id(decorator) for decorator in item.function.decorator_list}
+        for node in walk(uses.source.tree):
+            registering: list[tuple[ast.expr, FunctionNode | None]] = []
+            if isinstance(node, FunctionNode) and node is not item.node:
+                registering = [(decorator, node) for decorator in node.decorator_list]
+                known |= {id(decorator) for decorator in node.decorator_list}
+            elif isinstance(node, ast.Call) and id(node) not in known:
+                registering = [(node, None)]
+            for one, function in registering:
+                base = _registering(one)
+                if base is not None and _last(base) in names and not own.isdisjoint(_classes(one, function)):
+                    return f"{uses.source.path}:{one.lineno}"
+    return ""
+
+
+def _own_classes(item: Item) -> set[str]:
+    return {name for decorator in item.function.decorator_list for name in _classes(decorator, item.function)}
+
+
+def _classes(decorator: ast.expr, function: FunctionNode | None) -> set[str]:
+    """What the classes are called that it registers for, without the modules that they are of."""
+    part: ast.AST | None = None
+    if isinstance(decorator, ast.Call):
+        part = decorator.args[0] if decorator.args else None
+    elif function is not None and (first := [*function.args.posonlyargs, *function.args.args]):
+        # A method's comes after its instance.
+        part = next((one.annotation for one in first if one.annotation is not None), None)
+    if isinstance(part, ast.Constant) and isinstance(part.value, str):
+        try:
+            part = ast.parse(part.value, mode="eval")
+        except SyntaxError:
+            return set()
+    return {_last(node) for node in ast.walk(part)} - {"", "Union", "Optional"} if part is not None else set()
+
+
+def _last(node: ast.AST) -> str:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case ast.Constant(value=None):
+            return "None"
+    return ""
 
 
 def _as_seen_by_the_module(context: Context, base: ast.expr) -> str:

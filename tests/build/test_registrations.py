@@ -133,3 +133,32 @@ FOR_TEXT = "@show.register\ndef _(x: str): return 'str'\n"
 @pytest.mark.parametrize(("stays", "expected"), [(FOR_INT, ["!PLP236 _"]), (FOR_TEXT, ["PLP208 _"])])
 def test_the_last_of_one_name_cannot_go_alone(tmp_path: Path, stays: str, expected: list[str]) -> None:
     assert summary(build(tmp_path, BASE + FOR_INT + FOR_TEXT, BASE + stays)) == expected
+
+
+@pytest.mark.parametrize(
+    ("stays", "goes"),
+    [
+        (FOR_INT.replace("def _", "def _int"), "@show.register(int)\ndef _(x): return 'another'\n"),
+        (FOR_INT.replace("int):", "int | str):"), "@show.register\ndef text(x: 'str'): return 'another'\n"),
+        ("def impl(x): return 'int'\nshow.register(int, impl)\n", FOR_INT),
+        ("", "@show.register(object)\ndef _(x): return 'another'\n"),
+    ],
+)
+def test_one_that_took_the_place_of_another_cannot_go(tmp_path: Path, stays: str, goes: str) -> None:
+    result = build(tmp_path, BASE + stays + goes, BASE + stays)
+    assert summary(result) == [f"!PLP236 {'text' if 'text' in goes else '_'}"]
+
+
+def test_one_that_took_the_place_of_another_cannot_be_registered_otherwise(tmp_path: Path) -> None:
+    first, last = FOR_INT.replace("def _", "def _int"), "@show.register(int)\ndef _(x): return 'another'\n"
+    result = build(tmp_path, BASE + first + last, BASE + first + last.replace("(int)", "(str)"))
+    assert summary(result) == ["!PLP236 _"]
+
+
+def test_a_generic_function_is_never_left_without_its_default(package: Make) -> None:
+    gone = "anything = object\n@show.register(anything)\ndef _(x): return 'another'\n"
+    pair = package({"m.py": BASE + gone}, {"m.py": BASE + "anything = object\n"})
+    show = pair.module("m").show
+    with pytest.raises(pylivepatch.LivePatchError):
+        pair.load()
+    assert show(1) == "another"
