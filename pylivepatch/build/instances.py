@@ -72,7 +72,13 @@ def _inherited(context: Context) -> set[str]:
     if cls is None:
         return set()
     above = list(classes.ancestors(cls))
-    values = {item.name for base in above for item in base.items if item.kind == "value" and not item.typing_only}
+    values = {item.name for base in above for item in base.items if item.kind == "value" and not item.guard}
+    deleted = {
+        node.attr
+        for base in above
+        for node in walk(base.node)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Del)
+    }
     found: set[str] = set()
     for one in (cls, *above):
         item = one.defines.get("__init__")
@@ -83,8 +89,8 @@ def _inherited(context: Context) -> set[str]:
         certain = _certain(item.function.body)
         if one is not cls:
             own = _self_name(item.function)
-            found |= {name for statement in certain for name in _targets(statement, own)}
-        if not any(map(_passes_on, certain)):  # the constructors above this one do not run
+            found |= {name for statement in certain for name in _targets(statement, own)} - deleted
+        if not any(_passes_on(statement, one.node) for statement in certain):  # those above this one do not run
             return values | found
     outside = set(classes.outside(cls))
     return values | found | (made_with(outside.pop()) if len(outside) == 1 else frozenset())
@@ -96,11 +102,16 @@ def _certain(body: list[ast.stmt]) -> list[ast.stmt]:
     return body[: returns.index(True)] if True in returns else body
 
 
-def _passes_on(statement: ast.stmt) -> bool:
-    """Whether it calls another class's constructor: ``super().__init__()``, ``Base.__init__(self)``."""
+def _passes_on(statement: ast.stmt, cls: ast.ClassDef) -> bool:
+    """Whether it calls the next class's constructor: ``super().__init__()``, or ``Base.__init__(self)`` of the only
+    base. Of several bases the latter leaves those before it out.
+    """
     match statement:
-        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="__init__"))):
-            return True
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="__init__", value=whose))):
+            match whose:
+                case ast.Call(func=ast.Name(id="super"), args=args):
+                    return not args or ast.unparse(args[0]) == cls.name
+            return [ast.unparse(base) for base in cls.bases] == [ast.unparse(whose)]
     return False
 
 

@@ -155,3 +155,36 @@ def test_an_instance_made_at_import_keeps_what_the_old_init_did(tmp_path: Path, 
 def test_an_instance_made_at_import_may_get_a_default(tmp_path: Path) -> None:
     use = "ONE = C()\n"
     assert summary(build(tmp_path, OLD + use, new("self.b = 5") + use)) == DEFAULT
+
+
+BASES = """
+class A:
+    def __init__(self): self.b = 1
+class B:
+    def __init__(self): self.a = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("bases", "head", "call", "is_new"),
+    [
+        ("A, B", BASES, "super().__init__()", False),
+        ("A, B", BASES, "super(C, self).__init__()", False),
+        ("A, B", BASES, "B.__init__(self)", True),
+        ("A", BASES, "A.__init__(self)", False),
+        ("A", BASES, "self.other = A(); self.other.__init__()", True),
+        ("A", BASES, "super(A, self).__init__()", True),
+        ("A", "import sys\nclass A:\n    if sys.platform == 'none':\n        b = 1\n", "pass", True),
+        ("A", BASES.replace("self.b = 1", "self.b = 1; del self.b"), "super().__init__()", True),
+    ],
+)
+def test_only_what_surely_ran_has_set_an_attribute(
+    tmp_path: Path, bases: str, head: str, call: str, is_new: bool
+) -> None:
+    def version(more: str, read: str) -> str:
+        init = f"    def __init__(self):\n        {call}\n        {more}\n"
+        return f"{head}class C({bases}):\n{init}    def m(self): return {read}\n"
+
+    result = build(tmp_path, version("self.c = 1", "self.c"), version("self.b = 3", "self.b"))
+    told = {one.removeprefix("!") for one in summary(result)}
+    assert bool(told & {"PLP215 C.b", "PLP255 C.b"}) == is_new
