@@ -199,11 +199,14 @@ def is_generated(function: FunctionType) -> bool:
     return file.startswith("<") and not file.startswith("<frozen ")
 
 
-def written_by_dataclass(own: Callable[[str], Any], fields: Iterable[str]) -> set[str]:
+def written_by_dataclass(own: Callable[[str], Any]) -> set[str]:
     """The methods of a class that ``dataclass`` makes or not, by its settings, and has made. ``own`` gives what the
     class has under a name.
     """
-    found = {"__match_args__"} if own("__match_args__") == tuple(fields) else set()
+    fields: Any = own("__dataclass_fields__")
+    fields = () if fields is MISSING else fields.values()
+    taken = (one.name for one in fields if one.init and not one.kw_only and one._field_type.name != "_FIELD_CLASSVAR")
+    found = {"__match_args__"} if own("__match_args__") == tuple(taken) else set()
     for name in _BY_SETTINGS:
         # An earlier patch may have brought one: that is the class's own.
         files = [function.__code__.co_filename for function in unwrap(own(name)) if is_generated(function)]

@@ -300,7 +300,7 @@ def _load_fields(part: Part, module: ModuleType, item: Item, scratch: dict[str, 
     check_fields(under, before, where)
     aside = make_class(marshal.loads(statement)[0], vars(module), scratch, where)
     own = {mangled(owner, name) for name in own}
-    gone = {*before} - {*after} | written_by_dataclass(under, before)
+    gone = {*before} - {*after} | written_by_dataclass(under)
     for name, value in made_anew(owner, under, aside, own, gone, where).items():
         label = f"{where.removesuffix('<fields>')}{name}"
         current = read_attribute(owner, name)()

@@ -124,6 +124,10 @@ def _compare_settings(context: Context, old: Item, new: Item, fields: tuple[str,
     except Unsafe as part:
         refuse(f"the class statement cannot be executed aside without side effects: {part}", "leave its settings")
         return
+    made = ["__match_args__" if name == "match_args" else f"__{name}__" for name in settings - {"order"}]
+    if why := _was_taken_over(context, symbol, [*made, *(_ORDERS if "order" in settings else ())]):
+        refuse(why, "leave its settings")
+        return
     if "init" in settings and not check_function(context, new, [f"{symbol}.__init__"]):
         return
     context.changes.append(NewFields(CodeRef(symbol, first_line(new.node)), fields, fields))
@@ -135,6 +139,22 @@ def _compare_settings(context: Context, old: Item, new: Item, fields: tuple[str,
         old_line=old.line,
         new_line=new.line,
     )
+
+
+_ORDERS = ("__lt__", "__le__", "__gt__", "__ge__")
+
+
+def _was_taken_over(context: Context, symbol: str, methods: Iterable[str]) -> str:
+    """Who has what was made of the fields otherwise than through the class; ``""`` where nobody does."""
+    old = context.world.old
+    cls = old.classes.all.get((context.module, symbol))
+    for child in old.classes.descendants(cls) if cls is not None else ():
+        if old.class_shape(child.symbol[0], child.node) == "enum":
+            return f"the enumeration {child.symbol[1]} took its methods over when it was created"
+    for name in methods:
+        if places := context.world.readers(context.module, name, owner=symbol):
+            return f"its {name} was read while modules were imported: {', '.join(map(str, places[:5]))}"
+    return ""
 
 
 def _names(node: ast.ClassDef) -> set[str]:
@@ -213,6 +233,8 @@ def _is_allowed(context: Context, old: Item, new: Item, was: dict[str, Item], no
                 f"{child.symbol[1]} has fields of its own, which were made together with these",
                 "leave the fields of a base as they were",
             )
+    if why := _was_taken_over(context, symbol, ("__init__", "__repr__", "__eq__", "__match_args__", *_ORDERS)):
+        return refuse(why, "leave the fields as they were")
     changed = [name for name in now if name in was and not _same_default(was[name], now[name])]
     for name in changed:
         places = context.world.readers(context.module, name, owner=symbol)

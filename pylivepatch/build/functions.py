@@ -161,6 +161,9 @@ def _register_anew(context: Context, old: Item, new: Item) -> None:
 
 _KEPT_ASIDE = frozenset({"property", "functools.cached_property"})
 """They are not hidden by what a cached property keeps in an instance, or use it."""
+_REGISTRIES = frozenset({"functools.singledispatch", "functools.singledispatchmethod", "functools.partialmethod"})
+
+
 def is_compiled_otherwise(context: Context, node: ast.AST) -> bool:
     """Whether ``node`` calls ``name.function()`` where one version alone imports the name at module level: CPython
     compiles such a call in another way (with one meaning), and a fresh process has that code.
@@ -173,9 +176,6 @@ def is_compiled_otherwise(context: Context, node: ast.AST) -> bool:
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name))) if name in names:
                 return True
     return False
-
-
-_REGISTRIES = frozenset({"functools.singledispatch", "functools.singledispatchmethod", "functools.partialmethod"})
 
 
 def _replace(context: Context, old: Item, new: Item, code: str, what: str, shadowed: bool) -> None:
@@ -233,7 +233,9 @@ def _carry(
     symbol, report = context.symbol(new.name), context.report
     body_changed = not (same_code(old_code, new_code) and _same_optimized(context, before, after))
     parts = ["body"] if body_changed else []
-    if body_changed and _only_docstring(before, after):
+    if body_changed and same_tree(before, after):
+        parts = ["how CPython compiles it"]
+    elif body_changed and _only_docstring(before, after):
         parts = ["docstring"]
     if not same_tree(_bare(before.args), _bare(after.args)):
         parts.append("parameters")
@@ -277,7 +279,7 @@ def _carry(
         return
     if not _check_import_time_calls(context, old, new, old_code, new_code, parts):
         return
-    signature = [part for part in parts if part not in ("body", "docstring")]
+    signature = [part for part in parts if part not in ("body", "docstring", "how CPython compiles it")]
     if signature and not check_signature(context, old, new, " and ".join(signature)):
         return
     tell_docstring(context, old, new)

@@ -21,6 +21,11 @@ from pylivepatch.patch import CodeRef, Removed, ValueChange
 
 _FIXED = frozenset({"__new__", "__eq__", "__hash__", "__slots__", "__set_name__", "__init_subclass__", "__doc__"})
 
+_MADE_OF_FIELDS = frozenset(
+    {"__init__", "__repr__", "__lt__", "__le__", "__gt__", "__ge__", "__ne__", "__setattr__", "__delattr__"}
+    | {"__getstate__", "__setstate__", "__getnewargs__", "__replace__"}
+)
+
 
 def take_away(context: Context, item: Item, code: str, why: str) -> None:
     """Carry the removal of a name; refuse it with ``code`` where the name's absence would not be all there is to it.
@@ -51,6 +56,8 @@ def take_away(context: Context, item: Item, code: str, why: str) -> None:
             reason = "what a class statement makes of its presence stays"
         elif context.shape in ("enum", "fields") and item.kind == "value":
             reason = "it was made something of when the class was created"
+        elif context.shape == "fields" and item.name in _MADE_OF_FIELDS:
+            reason = "a class statement without it makes one of the fields"
         if reason:
             refuse(reason)
             return

@@ -8,6 +8,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.gone import take_away
 from pylivepatch.build.names import import_target
+from pylivepatch.build.nodes import walk
 from pylivepatch.build.scope import FunctionNode, Item, import_text
 from pylivepatch.build.uses import executed_nodes
 from pylivepatch.patch import NewImport
@@ -72,6 +73,13 @@ def _follow_future(context: Context, item: Item, *, is_new: bool) -> None:
     if not is_new:
         context.report.note(codes.LEFT_IN_PLACE, name, f"`{text}` is gone; the name stays", old_line=item.line)
         return
+    if name == "annotations" and any(isinstance(node, ast.AnnAssign) for node in walk(context.new.source.tree)):
+        context.report.note(
+            codes.TYPING_ONLY,
+            "__annotations__",
+            f"`{text}` makes texts of the module's annotations; those of a running process stay as they are",
+            new_line=item.line,
+        )
     context.changes.append(NewImport(name, item.line, text))
     context.report.applied(
         codes.IMPORT_NEW, name, f"new: {text}; the module makes no code that it could change", new_line=item.line

@@ -204,6 +204,26 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
         "import attrs\n@attrs.define\nclass C:\n x: int = 1\n y: int = 2\n",
         ["!PLP253 C"],
     ),
+    "a base of an enumeration": (
+        D + "import enum\n@dataclass\nclass C:\n x: int\nclass E(C, enum.Enum):\n A = 1\n",
+        D + "import enum\n@dataclass(repr=False)\nclass C:\n x: int\nclass E(C, enum.Enum):\n A = 1\n",
+        ["!PLP252 C"],
+    ),
+    "a method that was read at import": (
+        D + "@dataclass\nclass C:\n x: int = 1\nshow = C.__repr__\n",
+        D + "@dataclass(repr=False)\nclass C:\n x: int = 1\nshow = C.__repr__\n",
+        ["!PLP252 C"],
+    ),
+    "a method of the fields that was read at import": (
+        D + "@dataclass\nclass C:\n x: int = 1\nmake = C.__init__\n",
+        D + "@dataclass\nclass C:\n x: int = 1\n y: int = 1\nmake = C.__init__\n",
+        ["!PLP253 C"],
+    ),
+    "a method that is made where the class has none": (
+        D + "@dataclass\nclass C:\n x: int = 1\n def __repr__(self): return 'C'\n",
+        D + "@dataclass\nclass C:\n x: int = 1\n",
+        ["!PLP236 C.__repr__"],
+    ),
     "an annotation of a slot of attrs": (
         "import attr\n@attr.s(auto_attribs=True, frozen=True, slots=True)\nclass C:\n x: int\n",
         "import attr\n@attr.s(auto_attribs=True, frozen=True, slots=True)\nclass C:\n x: float\n",
@@ -250,3 +270,16 @@ def test_classes_of_attrs_follow_where_attrs_is(package: Make, setting: str) -> 
     assert repr(module.C()) == repr(old) == "C(x=1)"
 
 
+
+
+def test_match_args_go_with_fields_of_a_base_or_by_keyword(package: Make) -> None:
+    base = D + "@dataclass\nclass B:\n a: int = 1\n"
+    body = "class C(B):\n b: int = 2\n c: int = field(default=3, kw_only=True)\n"
+    body += " d: int = field(default=4, init=False)\n"
+    old, new = (f"{base}@dataclass{setting}\n{body}" for setting in ("", "(match_args=False)"))
+    pair = package({"m.py": old}, {"m.py": new})
+    cls = pair.module("m").C
+    applied = pair.load()
+    assert cls.__match_args__ == ("a",)
+    applied.unload()
+    assert cls.__match_args__ == ("a", "b")
