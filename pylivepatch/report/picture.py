@@ -156,12 +156,20 @@ def _sampling(log: _Log) -> dict[str, Any]:
 
 
 def _delay(log: _Log) -> dict[str, Any]:
-    """What the ticker saw ``before`` the transition, and ``during`` it; ``None`` where there was none."""
+    """What the ticker saw ``before`` the transition, and ``during`` it; ``None`` where there was none.
+
+    Where somebody else watched already it tells the worst since then, which may be of an earlier transition: that is
+    nothing to compare with, and not shown.
+    """
     ended = next(log.of("ended"), {})
     begins = min((event["time"] for event in log.of("prepare", "ended")), default=float("inf"))
-    before = [event["ticker"] for event in log.of("sample") if event.get("ticker") and event["until"] < begins]
+    seen = [event["ticker"] for event in log.of("sample") if event.get("ticker") and event["until"] < begins]
+    before = None
+    if seen and seen[-1]["at"] >= log.events[0]["time"]:
+        earlier = seen[0]["ticks"] if seen[0]["since"] < log.events[0]["time"] else 0
+        before = {**seen[-1], "ticks": seen[-1]["ticks"] - earlier}
     outcome = ended.get("result") or (ended.get("error") or {}).get("details") or {}
-    return {"before": before[-1] if before else None, "during": outcome.get("ticker")}
+    return {"before": before, "during": outcome.get("ticker")}
 
 
 def _lanes(log: _Log) -> list[dict[str, Any]]:

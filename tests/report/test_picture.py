@@ -203,6 +203,16 @@ def test_the_worst_delay_and_the_calls_are_those_of_the_process() -> None:
     assert "1,234: 1,230 executed the old function, 4 went on to the new one" in html(shown)
 
 
+def test_what_the_ticker_saw_for_somebody_else_is_not_told_as_seen_before_the_load() -> None:
+    events = transition()
+    ticker = {"interval": 0.001, "since": START - 60, "ticks": 900, "worst": 0.2, "at": START - 30}
+    events[1] = {**events[1], "ticker": ticker}
+    assert picture(read_back(events))["delay"]["before"] is None
+    events.insert(2, {**sample(0.5), "ticker": {**ticker, "ticks": 970, "worst": 0.3, "at": START + 0.2}})
+    before = picture(read_back(events))["delay"]["before"]
+    assert (before["worst"], before["ticks"]) == (0.3, 70)
+
+
 def test_a_load_that_was_taken_back_has_its_worst_delay_in_the_error() -> None:
     events = [event for event in transition() if event["event"] not in ("commit", "ended")]
     ticker = {"interval": 0.001, "since": START, "ticks": 12, "worst": 0.02, "at": START}
