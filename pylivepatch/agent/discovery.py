@@ -55,7 +55,7 @@ def open_process(pid: int) -> tuple[socket.socket, str]:
         raise AgentNotFound(
             f"process {pid} has no agent any more: nobody listens at its socket",
             where=stale,
-            advice="it has stopped its agent, or has become another program. " + _HOW_TO_START,
+            advice="it has ended, has stopped its agent, or has become another program. " + _HOW_TO_START,
         )
     raise AgentNotFound(
         f"process {pid} has no agent",

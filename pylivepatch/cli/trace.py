@@ -47,20 +47,25 @@ def trace(out: Output, client: Client, options: Options) -> None:
         for name, why in tracing.refused.items():
             out.hint(f"not traced: {name}: {why}")
         count = len(tracing.functions)
-        out.hint(f"tracing {count} function{'s' if count != 1 else ''}; Ctrl-C ends it")
+        how_long = "" if options.duration is None else f" for {options.duration:g} s"
+        out.hint(f"tracing {count} function{'s' if count != 1 else ''}{how_long}; Ctrl-C ends it")
         records = _follow(tracing, options.duration, interrupted)
         if options.format == "perfetto":
-            everything = list(records)
-            file.write(
-                perfetto(trace_events(everything, tracing.functions, tracing.names, pid=client.pid, lost=tracing.lost))
-                + "\n"
-            )
+            everything: list[Record] = []
+            try:
+                for record in records:
+                    everything.append(record)
+            finally:  # of a process that ends meanwhile the last calls are worth the most
+                events = trace_events(everything, tracing.functions, tracing.names, pid=client.pid, lost=tracing.lost)
+                file.write(perfetto(events) + "\n")
         else:
             for line in _lines(tracing, options, records):
                 file.write(line + "\n")
                 file.flush()
     if tracing.lost:
         out.hint(lost_line(tracing.lost))
+    if options.output is not None:
+        out.hint(f"the trace is in {options.output}")
     out.object({"functions": [f.name for f in tracing.functions], "refused": tracing.refused, "lost": tracing.lost})
 
 

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from shell import Shell
@@ -15,7 +16,10 @@ from targets import Target
 
 from pylivepatch.agent.client import Client
 from pylivepatch.agent.traces import Traces
-from pylivepatch.errors import NothingToTrace, NoTrace
+from pylivepatch.cli.output import Output
+from pylivepatch.cli.trace import Options, trace
+from pylivepatch.errors import AgentNotFound, NothingToTrace, NoTrace
+from pylivepatch.tracing.records import Record, Traced
 
 PATIENCE = 60.0
 
@@ -122,6 +126,27 @@ def test_a_trace_is_written_in_each_format(target: Target, shell: Shell, format:
     else:
         assert [event["ph"] for event in json.loads(text)["traceEvents"]] == ["M", "B", "E"]
     assert target.ask("id(price.__code__)") == original
+
+
+def test_of_a_process_that_ends_meanwhile_the_calls_until_then_are_written(tmp_path: Path) -> None:
+    class Dying:
+        functions = (Traced("shop.price", False),)
+        refused: dict[str, str] = {}  # noqa: RUF012
+        names = {1: ("MainThread", 1)}  # noqa: RUF012
+        lost = 0
+        left = [[Record(0, 1000, (1, "", ""), 0, 0)]]  # noqa: RUF012
+
+        def read(self) -> list[Record]:
+            if not self.left:
+                raise AgentNotFound("there is no process")
+            return self.left.pop()
+
+    client = SimpleNamespace(pid=1, trace=lambda *_, **__: Dying())
+    options = Options(("shop.*",), (), "function_graph", "perfetto", None, 0, 16, str(tmp_path / "trace"))
+    with pytest.raises(AgentNotFound):
+        trace(Output(), cast("Client", client), options)
+    written = json.loads((tmp_path / "trace").read_text())["traceEvents"]
+    assert [event["name"] for event in written if event["ph"] == "B"] == ["shop.price"]
 
 
 def test_json_says_what_was_traced(target: Target, shell: Shell) -> None:
