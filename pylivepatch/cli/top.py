@@ -9,6 +9,7 @@ import os
 import select
 import sys
 import termios
+import threading
 import time
 import tty
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,11 +79,14 @@ class View:
         """Do what the key says; whether to go on. What cannot be undone is asked for first."""
         if self.asks:
             asked, self.asks = self.asks, ""
-            self.said = self._do(asked) if key == "y" else "nothing was done"
+            if key == "y":
+                self._do(asked)
+            else:
+                self.said = "nothing was done"
         elif key == "q":
             return False
         elif key == "r":
-            self.said = self._do("reverse")
+            self._do("reverse")
         elif key == "f":
             self.asks = "force"
             self.said = "force: old functions go on beside new ones, the patch stays. y does it"
@@ -91,17 +95,22 @@ class View:
             self.said = f"{self.asks}? y does it"
         return True
 
-    def _do(self, what: str) -> str:
+    def _do(self, what: str) -> None:
+        self.said = f"{what}: asked"
+        if what.startswith("unload "):  # aside: it may take long, and is to be watched, and reversed, meanwhile
+            threading.Thread(target=self._unload, args=(what,), daemon=True).start()
+            return
         try:
-            if what == "reverse":
-                self.client.reverse()
-            elif what == "force":
-                self.client.force()
-            else:
-                self.client.unload(what.removeprefix("unload "))
+            self.client.reverse() if what == "reverse" else self.client.force()
         except LivePatchError as error:
-            return f"{what}: {error.code} {error.message}"
-        return f"{what}: done" if what.startswith("unload") else f"{what}: asked"
+            self.said = _failed(what, error)
+
+    def _unload(self, what: str) -> None:
+        try:
+            self.client.unload(what.removeprefix("unload "))
+            self.said = f"{what}: done"
+        except LivePatchError as error:
+            self.said = _failed(what, error)
 
     # --- what it looks like ---
 
@@ -200,6 +209,10 @@ def _delay(ticker: Mapping[str, Any] | None) -> Iterator[str]:
         at = time.strftime("%H:%M:%S", time.localtime(ticker["at"]))
         each = seconds(ticker["interval"])
         yield f"ticker: worst delay {seconds(ticker['worst'])}, at {at} ({ticker['ticks']:,} ticks, one each {each})"
+
+
+def _failed(what: str, error: LivePatchError) -> str:
+    return f"{what}: {error.code} {error.message.partition('; held by')[0]}"  # the holders were on the screen
 
 
 def _lines(console: Console, parts: Sequence[RenderableType]) -> int:

@@ -69,6 +69,25 @@ def test_keys_act_on_the_transition_and_ask_before_what_cannot_be_undone(target:
     assert Client(path=target.socket).patches() == []
 
 
+def test_an_unload_that_was_asked_for_by_a_key_is_watched_and_reversed(target: Target, shell: Shell) -> None:
+    assert shell("load", shell.build(), "--socket", target.socket).status == 0
+    assert target.ask("occupy()") is True
+    try:
+        with terminal(shell, target) as screen:
+            screen.until("no transition is under way")
+            screen.press("u")
+            screen.until("unload fix? y does it")
+            screen.press("y")
+            screen.until("unload of fix: drain")
+            screen.press("r")
+            screen.until("unload fix: PLP125")
+            screen.press("q")
+            assert screen.process.wait(PATIENCE) == 0
+    finally:
+        target.ask("leave.set()")
+    assert [patch["name"] for patch in Client(path=target.socket).patches()] == ["fix"]
+
+
 def look(shell: Shell, target: Target) -> dict[str, list[dict[str, object]]]:
     found: dict[str, list[dict[str, object]]] = shell(
         "top", "--socket", target.socket, "--count", "1", "--json"
