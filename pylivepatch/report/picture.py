@@ -40,6 +40,7 @@ class _Try:
     functions: frozenset[str]
     switched: float | None = None
     mixed: bool = False  # old calls went on after the switch
+    back: bool = False  # it takes back what an earlier one has switched
 
 
 @dataclass
@@ -50,7 +51,8 @@ class _Log:
     def __post_init__(self) -> None:
         for event in self.events:
             if event["event"] == "prepare":
-                self.tries.append(_Try(frozenset(event.get("functions") or ())))
+                back = event.get("action", self.events[0].get("action")) != self.events[0].get("action")
+                self.tries.append(_Try(frozenset(event.get("functions") or ()), back=back))
             elif self.tries and event["event"] == "commit":
                 self.tries[-1].switched = event["time"]
             elif self.tries and event["event"] in ("forced", "allowed") and event.get("holders"):
@@ -249,8 +251,12 @@ def _standing(log: _Log, task: Event, sample: Event, end: float) -> tuple[str, f
 
 def _version(concerned: Sequence[_Try], sample: Event, end: float) -> tuple[str, float]:
     """Which version one executes who is in a function that these switch, and until when at most."""
-    for one in concerned:
-        if one.switched is None or one.switched > sample["until"]:
-            continue
-        return ("unclear" if one.mixed or one.switched > sample["time"] else "new"), end
-    return "old", min([end, *(one.switched for one in concerned if one.switched is not None)])
+    switches = [(one.switched, one) for one in concerned if one.switched is not None]
+    until = min([end, *(at for at, _ in switches if at > sample["until"])])
+    before = [(at, one) for at, one in switches if at <= sample["until"]]
+    if not before:
+        return "old", until
+    at, last = before[-1]
+    if at > sample["time"] or any(one.mixed for _, one in before):
+        return "unclear", until
+    return "old" if last.back else "new", until

@@ -127,6 +127,25 @@ def test_each_group_of_an_incremental_load_is_switched_by_its_own_commit() -> No
     assert spans(shown, "two") == [(3.0, 5.0, "old"), (6.0, 7.0, "new")]
 
 
+def test_what_is_taken_back_is_old_again() -> None:
+    there = stands("one", "shop:price")
+    shown = picture(
+        read_back(
+            [
+                begun(),
+                at(1.0, "prepare", action="load", functions=["shop:price"]),
+                sample(1.5, there),
+                at(2.0, "commit", action="load"),
+                sample(3.0, there),
+                at(4.0, "prepare", action="unload", functions=["shop:price"]),
+                at(4.5, "commit", action="unload"),
+                sample(5.0, there, until=6.0),
+            ]
+        )
+    )
+    assert spans(shown, "one") == [(1.5, 2.0, "old"), (3.0, 4.5, "new"), (5.0, 6.0, "old")]
+
+
 def test_in_mode_per_task_each_is_new_from_its_own_move_on() -> None:
     there = [stands("moved", "shop:price", "task"), stands("inside", "shop:price", "task")]
     states = [{"kind": "task", "name": name, "patch_state": int(name == "moved")} for name in ("moved", "inside")]
