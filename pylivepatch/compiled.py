@@ -54,7 +54,10 @@ from pylivepatch.patchfile import unmet
 from pylivepatch.symbols import Symbols, aside_tree, imported_names, new_modules_in, source_of
 from pylivepatch.wholly import CompiledNew, WholeCode, looks_itself_up
 
-_HEADER = b"pylivepatch compiled 3\n"
+_HEADER_OF_ANY = b"pylivepatch compiled "
+_HEADER = _HEADER_OF_ANY + b"4\n"
+"""The number goes up with each change of what is shipped, the hooks of trampolines included: a service goes on with the
+agent that it started with, whatever is installed since."""
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "__annotate__")
 
 
@@ -154,7 +157,8 @@ class CompiledPatch:
         """Read it back. Raises :class:`WrongPython` before anything version-specific is read."""
         try:
             if not data.startswith(_HEADER):
-                raise ValueError("it does not begin as one")
+                known = data.startswith(_HEADER_OF_ANY)
+                raise ValueError("another version of pylivepatch made it" if known else "it does not begin as one")
             line, _, body = data[len(_HEADER) :].partition(b"\n")
             head = json.loads(line)
             magic, optimize = bytes.fromhex(head["magic"]), int(head["optimize"])
@@ -171,7 +175,8 @@ class CompiledPatch:
             return cls(*named, magic, optimize, modules, apart, hooks and HooksCode(*hooks), whole, dists)
         except (ValueError, TypeError, KeyError, EOFError) as error:
             raise CompileError(
-                f"this is not a compiled patch: {error}", advice="send what `pylivepatch load` makes of a patch file"
+                f"this is not a compiled patch: {error}",
+                advice="send what `pylivepatch load` makes of a patch file, by the version that the process runs",
             ) from error
 
 

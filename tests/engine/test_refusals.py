@@ -281,6 +281,8 @@ def test_code_of_another_python_is_refused(sources: Any) -> None:
         pylivepatch.load(replace(data, optimize=2))
     with pytest.raises(CompileError):
         type(data).from_bytes(b"nothing")
+    with pytest.raises(CompileError, match="another version of pylivepatch"):
+        type(data).from_bytes(b"pylivepatch compiled 3" + data.to_bytes()[len(b"pylivepatch compiled 3") :])
 
 
 def test_a_default_that_fails_refuses_the_patch(sources: Any) -> None:
