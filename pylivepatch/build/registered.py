@@ -13,6 +13,7 @@ from pylivepatch.build.context import Ambiguous, Context
 from pylivepatch.build.names import SAFE_DECORATORS, Unsafe, check_expression, is_private, mangle
 from pylivepatch.build.nodes import walk
 from pylivepatch.build.scope import FunctionNode, Item, items_of
+from pylivepatch.build.source import is_plain
 from pylivepatch.build.stale import check_function
 from pylivepatch.build.world import Version
 from pylivepatch.patch import Unregistered
@@ -101,7 +102,7 @@ def unregister(context: Context, item: Item) -> bool:
 
 def _registered_again(context: Context, item: Item) -> str:
     """Where another implementation is registered for a class of this one in the old version, by the class's name."""
-    own = _own_classes(item)
+    own = _with_other_names(context.world.old, _own_classes(item))
     names = {_last(base) for base in dispatchers_of(context, item, old=True)}
     for uses in context.world.old.modules.values():
         if "register" not in uses.attributes:
@@ -119,6 +120,18 @@ def _registered_again(context: Context, item: Item) -> str:
                 if base is not None and _last(base) in names and not own.isdisjoint(_classes(one, function)):
                     return f"{uses.source.path}:{one.lineno}"
     return ""
+
+
+def _with_other_names(version: Version, found: set[str]) -> set[str]:
+    """Those that ``Text = str`` and ``import … as`` give and take, too."""
+    items = [one for uses in version.modules.values() for one in uses.items]
+    pairs = [(one.name, _last(one.value)) for one in items if one.kind == "value" and not is_plain(one.value)]
+    pairs += [(one.name, one.alias.name) for one in items if one.alias is not None]
+    more = found
+    while more:
+        more = {name for pair in pairs if not found.isdisjoint(pair) for name in pair} - {*found, ""}
+        found = found | more
+    return found
 
 
 def _own_classes(item: Item) -> set[str]:

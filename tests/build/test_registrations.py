@@ -141,6 +141,8 @@ def test_the_last_of_one_name_cannot_go_alone(tmp_path: Path, stays: str, expect
         (FOR_INT.replace("def _", "def _int"), "@show.register(int)\ndef _(x): return 'another'\n"),
         (FOR_INT.replace("int):", "int | str):"), "@show.register\ndef text(x: 'str'): return 'another'\n"),
         ("def impl(x): return 'int'\nshow.register(int, impl)\n", FOR_INT),
+        ("I = int\n" + FOR_INT.replace("def _", "def _int"), "@show.register(I)\ndef _(x): return 'another'\n"),
+        (FOR_INT.replace("int)", "I)") + "from builtins import int as I\n", FOR_INT),
         ("", "@show.register(object)\ndef _(x): return 'another'\n"),
     ],
 )
