@@ -30,11 +30,15 @@ def locate(module: ModuleType, qualname: str, old: CodeType, below: Below) -> li
     named = unwrap(thing)
     found = [f for f in named if same_code(below.code(f), old)]
     if not found:
-        found = [f for f in walk([module]) if f.__code__.co_qualname == qualname and same_code(below.code(f), old)]
+        called_so = [f for f in walk([module]) if f.__code__.co_qualname == qualname]
+        found = [f for f in called_so if same_code(below.code(f), old)]
+        if not found:  # it stands elsewhere: an earlier patch moved the lines of what it did not change
+            called_so = [f for f in named if normal_form(below.code(f)) == normal_form(old)] or called_so
+            found = [f for f in called_so if normal_form(below.code(f)) == normal_form(old)]
+            if len({id(f) for f in found} - {id(f) for f in named}) > 1:
+                found = []  # which of those that are equal but for their lines it is cannot be told
         if found and _hides(module, qualname, thing, named, found):
             raise _replaced(module, qualname, thing, named)
-    if not found:  # it stands elsewhere: an earlier patch moved the lines of what it did not change
-        found = [f for f in named if normal_form(below.code(f)) == normal_form(old)]
     if found:
         return list({id(f): f for f in found}.values())
     where = f"{module.__name__}:{qualname}"

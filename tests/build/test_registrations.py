@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import pylivepatch
+from pylivepatch.build import examine
 from pylivepatch.errors import DataMismatch
 from tests.build.conftest import Package
 from tests.build.test_edits import build, summary
@@ -164,3 +165,33 @@ def test_a_generic_function_is_never_left_without_its_default(package: Make) -> 
     with pytest.raises(pylivepatch.LivePatchError):
         pair.load()
     assert show(1) == "another"
+
+
+def test_one_whose_lines_an_earlier_patch_moved_is_found_by_a_later_one(package: Make) -> None:
+    more = FOR_INT + FOR_TEXT
+    pair = package({"m.py": BASE + more}, {"m.py": BASE + "x = 1\n" + more.replace("'text'", "'str'")})
+    show = pair.module("m").show
+    first = pair.load()
+    later = pair.new.parent / "later" / pair.name
+    later.mkdir(parents=True)
+    (later / "__init__.py").write_text("")
+    (later / "m.py").write_text(BASE + "x = 1\n" + more.replace("'int'", "'number'"))
+    second = pylivepatch.load(examine(pair.new, later.parent, name=pair.name + "_later").patch)  # type: ignore[arg-type]
+    assert (show(1), show("")) == ("number", "str")
+    second.unload()
+    first.unload()
+    assert (show(1), show("")) == ("int", "str")
+
+
+def test_of_two_that_are_equal_but_for_their_lines_none_is_taken(package: Make) -> None:
+    more = FOR_INT.replace("'int'", "x") + "@show.register\ndef _(x: float): return x\n" + FOR_TEXT
+    pair = package({"m.py": BASE + more}, {"m.py": BASE + "x = 1\n" + more})
+    show = pair.module("m").show
+    pair.load()
+    later = pair.new.parent / "later" / pair.name
+    later.mkdir(parents=True)
+    (later / "__init__.py").write_text("")
+    (later / "m.py").write_text(BASE + "x = 1\n" + more.replace("int): return x", "int): return -x"))
+    with pytest.raises(pylivepatch.LivePatchError):
+        pylivepatch.load(examine(pair.new, later.parent, name=pair.name + "_later").patch)  # type: ignore[arg-type]
+    assert (show(1), show(1.0)) == (1, 1.0)
