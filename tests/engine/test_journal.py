@@ -112,7 +112,7 @@ def test_an_error_that_is_kept_keeps_no_variables_of_the_engine() -> None:
 
     with pytest.raises(PrepareError) as caught:
         perform("it", work, queue="another queue")
-    frames = [entry.frame.f_locals for entry in caught.traceback if "prepare" in str(entry.path)]
+    frames = [entry.frame.f_locals for entry in caught.traceback if "replacements" in str(entry.path)]
     assert frames
     assert not any(frames)
     assert [entry.frame.f_locals["own"] for entry in caught.traceback if entry.name == "work" and "own" in entry.locals]
