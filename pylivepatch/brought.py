@@ -31,10 +31,10 @@ from pylivepatch.activeness.functions import walk
 from pylivepatch.activeness.references import version_of
 from pylivepatch.below import Below
 from pylivepatch.commit import MISSING
-from pylivepatch.compiled import code_at
 from pylivepatch.errors import DataMismatch
 from pylivepatch.evaluate import value_of
 from pylivepatch.ftrace.trampoline import Template
+from pylivepatch.pairs import code_at
 from pylivepatch.part import Part
 from pylivepatch.symbols import ASIDE, asked_for
 from pylivepatch.transition.swap import Attribute, Switch

@@ -19,8 +19,8 @@ from typing import Any
 
 from pylivepatch.activeness.functions import contents, unwrap
 from pylivepatch.commit import MISSING
-from pylivepatch.compiled import normal_form
 from pylivepatch.errors import DataMismatch, UnswappableShape
+from pylivepatch.pairs import normal_form
 from pylivepatch.transition.swap import alike
 
 _QUIET = frozenset({"builtins", "abc", "enum", "typing", "typing_extensions", "types"})

@@ -10,9 +10,9 @@ from functools import partial
 from types import ModuleType
 
 from pylivepatch import arrivals, events, journal
-from pylivepatch.compiled import CompiledModule
 from pylivepatch.errors import LivePatchError
 from pylivepatch.groups import root
+from pylivepatch.items import CompiledModule
 from pylivepatch.journal import Undertaking
 from pylivepatch.part import Part
 from pylivepatch.portions import divide

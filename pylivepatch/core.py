@@ -27,7 +27,7 @@ from pylivepatch.brought import leave, prepare_new
 from pylivepatch.caches import add_caches, empty_again, tell_others
 from pylivepatch.callbacks import CallbackRunner, Callbacks, Outcome
 from pylivepatch.coming import arrived
-from pylivepatch.compiled import CompiledModule, CompiledPatch, check_python, compile_patch, compile_with
+from pylivepatch.compiled import CompiledPatch, check_python, compile_patch, compile_with
 from pylivepatch.errors import (
     NotApplied,
     NoTransition,
@@ -37,6 +37,7 @@ from pylivepatch.errors import (
     TransitionRestart,
 )
 from pylivepatch.hooks import running
+from pylivepatch.items import CompiledModule
 from pylivepatch.journal import Undertaking, UnderWay
 from pylivepatch.part import Part, live_modules
 from pylivepatch.patch import Patch, Replacement

@@ -16,8 +16,8 @@ from typing import Any
 
 from pylivepatch.activeness.references import Version, version_of
 from pylivepatch.below import Below
-from pylivepatch.compiled import checked_trampoline, equal_nested, make_pair
 from pylivepatch.errors import DataMismatch, NotRemovable
+from pylivepatch.pairs import checked_trampoline, equal_nested, make_pair
 from pylivepatch.part import Part
 from pylivepatch.switches import pair_switch
 from pylivepatch.transition.swap import MISSING, Attribute, Guard, Swap, Switch, alike

@@ -14,8 +14,8 @@ from typing import Any
 
 from pylivepatch.activeness.functions import reachable, unwrap, walk
 from pylivepatch.below import Below
-from pylivepatch.compiled import normal_form
 from pylivepatch.errors import CodeMismatch, TargetNotFound
+from pylivepatch.pairs import normal_form
 
 REBUILD = "build the patch against the version that this process runs"
 _TAKE_OUT = "take its change out first, or load the patch before it comes"

@@ -31,12 +31,13 @@ from pylivepatch.classes import (
     written_by_dataclass,
 )
 from pylivepatch.commit import owner_key, read_attribute
-from pylivepatch.compiled import CompiledModule, Item, checked_trampoline, code_at, load_pair
 from pylivepatch.elsewhere import held_elsewhere, is_known, names_of
 from pylivepatch.errors import CodeMismatch, DataMismatch, PrepareError, TargetNotFound, UnswappableShape
 from pylivepatch.evaluate import evaluate
 from pylivepatch.ftrace.trampoline import Template
+from pylivepatch.items import CompiledModule, Item
 from pylivepatch.locate import REBUILD, around, locate, mangled, static_lookup
+from pylivepatch.pairs import checked_trampoline, code_at, load_pair
 from pylivepatch.part import (
     ANNOTATIONS,
     Part,

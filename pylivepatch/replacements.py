@@ -12,9 +12,9 @@ from typing import Any
 from pylivepatch.activeness.functions import unwrap
 from pylivepatch.activeness.references import version_of
 from pylivepatch.below import NOTHING, Below
-from pylivepatch.compiled import make_pair
 from pylivepatch.errors import TargetNotFound, UnswappableShape
 from pylivepatch.groups import unit_name
+from pylivepatch.pairs import make_pair
 from pylivepatch.part import ANNOTATIONS, Part, short
 from pylivepatch.patch import Replacement
 from pylivepatch.switches import function_switch

@@ -15,9 +15,9 @@ from typing import Any
 
 from pylivepatch import arrivals, brought, journal
 from pylivepatch.callbacks import Outcome
-from pylivepatch.compiled import CompiledModule
 from pylivepatch.groups import Group, Key
 from pylivepatch.hooks.running import Hooks
+from pylivepatch.items import CompiledModule
 from pylivepatch.part import Part
 from pylivepatch.removable import overridden
 from pylivepatch.taints import Reason, taint

@@ -8,12 +8,12 @@ from types import CellType, CodeType, FunctionType
 
 from pylivepatch.activeness.references import version_of
 from pylivepatch.below import Below
-from pylivepatch.compiled import Pair, checked_trampoline, children, code_at, equal_nested, nested_paths
 from pylivepatch.errors import UnswappableShape
 from pylivepatch.ftrace.hooks import kind
 from pylivepatch.ftrace.keeper import keeper
 from pylivepatch.ftrace.late import change_places
 from pylivepatch.ftrace.trampoline import Path, Template
+from pylivepatch.pairs import Pair, checked_trampoline, children, code_at, equal_nested, nested_paths
 from pylivepatch.part import Part
 from pylivepatch.transition.swap import Guard, Switch
 from pylivepatch.transition.twins import relate

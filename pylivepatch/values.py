@@ -13,9 +13,9 @@ from typing import Any
 from pylivepatch.activeness.references import nested_code
 from pylivepatch.below import Below
 from pylivepatch.commit import Contents, read_attribute
-from pylivepatch.compiled import Item
 from pylivepatch.errors import DataMismatch, PrepareError, TargetNotFound
 from pylivepatch.evaluate import IN_PLACE, content_for, evaluate
+from pylivepatch.items import Item
 from pylivepatch.locate import REBUILD, mangled
 from pylivepatch.part import Part, bind, check_bindable, check_unhidden, class_named, short
 from pylivepatch.symbols import ASIDE

@@ -31,22 +31,24 @@ ALLOWED = {
     "symbols": {"patch"},
     "wholly": {"ftrace"},
     "cores": set(),
-    "compiled": {"cores", "groups", "wholly", "activeness", "ftrace", "symbols", "patch", "patchfile", "errors"},
+    "pairs": {"ftrace"},
+    "items": {"pairs", "wholly", "activeness", "symbols", "patch", "errors"},
+    "compiled": {"items", "cores", "groups", "wholly", "patch", "patchfile", "errors"},
     "evaluate": {"transition", "commit", "symbols", "errors"},
     "generic": {"transition", "activeness", "commit", "errors"},
     "below": {"transition", "activeness", "commit"},
-    "classes": {"activeness", "commit", "compiled", "transition", "errors"},
+    "classes": {"activeness", "commit", "pairs", "transition", "errors"},
     "elsewhere": {"activeness"},
-    "locate": {"below", "compiled", "activeness", "errors"},
+    "locate": {"below", "pairs", "activeness", "errors"},
     "installed": {"activeness", "errors"},
     "part": {"locate", "below", "transition", "evaluate", "activeness", "commit", "errors"},
-    "switches": {"part", "below", "compiled", "transition", "ftrace", "activeness", "errors"},
-    "values": {"part", "locate", "below", "transition", "compiled", "evaluate", "symbols", "activeness", "commit"}
+    "switches": {"part", "below", "pairs", "transition", "ftrace", "activeness", "errors"},
+    "values": {"part", "locate", "below", "transition", "items", "evaluate", "symbols", "activeness", "commit"}
     | {"errors"},
-    "replacements": {"switches", "part", "groups", "below", "transition", "compiled", "activeness", "patch", "errors"},
+    "replacements": {"switches", "part", "groups", "below", "transition", "pairs", "activeness", "patch", "errors"},
     "prepare": {"values", "switches", "part", "generic", "locate", "classes", "elsewhere", "below", "transition"}
-    | {"compiled", "evaluate", "activeness", "ftrace", "commit", "errors"},
-    "brought": {"values", "part", "below", "transition", "compiled", "wholly", "evaluate", "symbols", "activeness"}
+    | {"items", "pairs", "evaluate", "activeness", "ftrace", "commit", "errors"},
+    "brought": {"values", "part", "below", "transition", "pairs", "wholly", "evaluate", "symbols", "activeness"}
     | {"ftrace", "commit", "errors"},
     "caches": {"generic", "part", "transition", "activeness", "events"},
     "transformers": {"locate", "part", "hooks", "callbacks", "transition", "activeness", "errors"},
@@ -55,21 +57,21 @@ ALLOWED = {
     "tracing": {"journal", "transition", "ftrace", "activeness", "commit", "errors"},
     "way": {"errors"},
     "taints": {"events"},
-    "cumulative": {"below", "compiled", "switches", "part", "transition", "activeness", "errors"},
+    "cumulative": {"below", "pairs", "switches", "part", "transition", "activeness", "errors"},
     "removable": {"tracing", "locate", "part", "transition", "activeness", "errors"},
-    "stack": {"groups", "hooks", "arrivals", "brought", "journal", "callbacks", "compiled", "part", "removable"}
+    "stack": {"groups", "hooks", "arrivals", "brought", "journal", "callbacks", "items", "part", "removable"}
     | {"taints"},
     "switching": {"stack", "cumulative", "below", "journal", "way", "part", "transition", "activeness"}
     | {"errors", "events"},
     "portions": {"groups", "stack", "part", "transition", "activeness", "patch"},
     "incremental": {"portions", "coming", "stack", "switching", "journal", "way", "removable", "transition"}
     | {"errors", "events"},
-    "coming": {"groups", "portions", "compiled", "transformers", "stack", "switching", "arrivals", "journal", "way"}
+    "coming": {"groups", "portions", "items", "transformers", "stack", "switching", "arrivals", "journal", "way"}
     | {"caches", "prepare", "part", "errors", "events"},
     "core": {"replacements", "part"}
-    | {"tracing", "callbacks", "state", "prepare", "arrivals", "journal", "compiled", "transition", "activeness"}
+    | {"tracing", "callbacks", "state", "prepare", "arrivals", "journal", "compiled", "items", "transition"}
     | {"stack", "switching", "coming", "incremental", "portions", "below", "cumulative", "way", "removable"}
-    | {"hooks", "transformers", "brought", "caches", "installed", "patchfile", "patch", "errors"},
+    | {"activeness", "hooks", "transformers", "brought", "caches", "installed", "patchfile", "patch", "errors"},
     "portrait": set(),
     "live": {"portrait", "core", "part", "errors"},
     "verification": {"portrait", "hooks", "patch", "errors"},

@@ -26,11 +26,11 @@ for version in (1, 2):
         body = "".join(f"def f_{n}(a, b={n}):\\n    return lambda: a + {version}\\n" for n in range(7))
         (folder / f"mod_{module}.py").write_text(body)
 patch = build_patch(*(Path(sys.argv[1], str(version)) for version in (1, 2)), name="big")
-def compile_module(*arguments, make=compiled._compile_module):
+def compile_module(*arguments, make=compiled.compile_module):
     with open(Path(sys.argv[1], "makers"), "a") as log:
         log.write(f"{os.getpid() != here}\\n")
     return make(*arguments)
-compiled._compile_module = compile_module
+compiled.compile_module = compile_module
 """
 
 

@@ -29,6 +29,10 @@ def two_new() -> str:
     return "new"
 
 
+COMPILING = ("ftrace", "compiled", "items", "pairs")
+"""Where a patch is made into code, which changes nothing in the process."""
+
+
 class Injected(KeyboardInterrupt):
     pass
 
@@ -42,7 +46,7 @@ class Injector:
 
     def __call__(self, frame: Any, event: str, argument: Any) -> Any:
         name = str(frame.f_globals.get("__name__", ""))
-        if not name.startswith("pylivepatch.") or name.startswith(("pylivepatch.ftrace", "pylivepatch.compiled")):
+        if not name.startswith("pylivepatch.") or name.split(".")[1] in COMPILING:
             return None
         if event == "line":
             self.left -= 1

@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 import pylivepatch
-from pylivepatch import TransitionTimeout, compiled
+from pylivepatch import TransitionTimeout, pairs
 from pylivepatch.commit import calls, set_attribute, set_code
 from pylivepatch.compiled import compile_patch
 from pylivepatch.counter import Counter
@@ -156,7 +156,7 @@ def exchange_uncounted() -> None:
 
 def _hooks(old: str, new: str) -> None:
     assert old in hooks._SOURCE
-    compiled.check = lambda *_: None  # type: ignore[attr-defined]  # it would refuse all of these
+    pairs.check = lambda *_: None  # type: ignore[attr-defined]  # it would refuse all of these
     hooks._SOURCE = hooks._SOURCE.replace(old, new)
     hooks._TEMPLATES.update(hooks._compile_templates())
     hooks._BODIES.update({name: hooks._read_body(code) for name, code in hooks._TEMPLATES.items()})
@@ -173,7 +173,7 @@ def count_down_before_the_body() -> None:
 def exceptions_uncounted() -> None:
     """Whoever leaves by an exception goes on to be counted: somebody keeps a token for each."""
     count, instantiate = trampoline._Builder.count, swap.instantiate
-    compiled.check = lambda *_: None  # type: ignore[attr-defined]
+    pairs.check = lambda *_: None  # type: ignore[attr-defined]
     kept: list[Any] = []
 
     def uncounted(self: Any) -> None:
