@@ -107,8 +107,8 @@ def code_before_data() -> None:
     class Unhelpful(late.LateEntry):
         __slots__ = ()
 
-        def __init__(self, function: Any, code: Any, make: Any, commit: Any, counter: Any) -> None:
-            super().__init__(function, code, make, lambda: None, counter)
+        def __init__(self, function: Any, code: Any, make: Any, commit: Any, *more: Any) -> None:
+            super().__init__(function, code, make, lambda: None, *more)
 
     Transition._steps = steps  # type: ignore[method-assign]
     swap.LateEntry = Unhelpful  # type: ignore[attr-defined]
