@@ -25,7 +25,7 @@ from pylivepatch import cores, errors, groups
 from pylivepatch.errors import CompileError, LivePatchError, WrongPython
 from pylivepatch.items import CompiledModule, Item, compile_module, compile_new, compile_source
 from pylivepatch.patch import FunctionChange, HooksFile, ModulePatch, NewFunction, Patch, Removed, Unregistered
-from pylivepatch.patchfile import unmet
+from pylivepatch.requirement import unmet
 from pylivepatch.wholly import CompiledNew
 
 _HEADER_OF_ANY = b"pylivepatch compiled "

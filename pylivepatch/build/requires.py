@@ -13,7 +13,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.findings import Finding, Report
 from pylivepatch.build.tree import File
 from pylivepatch.errors import BuildError
-from pylivepatch.patchfile import unmet
+from pylivepatch.requirement import unmet
 
 _NEED = re.compile(r"([A-Za-z0-9._-]*)\s*(.*)", re.S)
 

@@ -17,6 +17,7 @@ from pylivepatch.build.requires import compare_needs, needs_of_metadata
 from pylivepatch.compiled import check_requirement
 from pylivepatch.errors import BuildError, PatchFileError, WrongPython
 from pylivepatch.patch import Patch
+from pylivepatch.requirement import unmet
 
 ROOT = Path(__file__).resolve().parents[2]
 MINOR, NEXT = (f"{sys.version_info[0]}.{sys.version_info[1] + more}" for more in (0, 1))
@@ -85,19 +86,21 @@ def test_a_wheel_tells_its_requirement_and_no_other_metadata(tmp_path: Path) -> 
     ],
 )
 def test_clauses(requirement: str, version: tuple[int, int, int], clause: str) -> None:
-    assert patchfile.unmet(requirement, version) == clause
+    assert unmet(requirement, version) == clause
 
 
 @pytest.mark.parametrize("text", ["3.11", ">=x", "===3.11", "~=3", ">= 3.11 or 2"])
 def test_what_is_no_clause(text: str) -> None:
     with pytest.raises(ValueError, match="is not understood"):
-        patchfile.unmet(text, (3, 11, 0))
+        unmet(text, (3, 11, 0))
 
 
 def test_every_error_of_the_builder_and_of_patch_files_says_what_to_do() -> None:
+    package = ROOT / "pylivepatch"
+    of_files = (package / name for name in ("patchfile.py", "manifest.py", "jsonfields.py"))
     silent = [
         f"{path.name}:{node.lineno}"
-        for path in (*(ROOT / "pylivepatch" / "build").glob("*.py"), ROOT / "pylivepatch" / "patchfile.py")
+        for path in (*(package / "build").glob("*.py"), *of_files)
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS
         if not any(keyword.arg == "advice" for keyword in node.keywords)
