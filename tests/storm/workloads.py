@@ -306,13 +306,14 @@ class Struck(Exception):
 
 @_workload("threads that others strike with exceptions at any instruction", noting=False)
 def struck(world: World, seed: int) -> list[Body]:
-    victims: set[int] = set()
+    victims: set[int] = set()  # who may be struck, once, and is not outside of the block that catches it
+    striking = [0]
 
-    def work(number: int) -> None:
+    def work(number: int, ident: int) -> None:
         chance = Random(seed + number)
-        victims.add(threading.get_ident())
         while not world.stop:
             try:
+                victims.add(ident)
                 while not world.stop:
                     world.module.outer(chance.randrange(4))
                     time.sleep(chance.random() * 0.001)
@@ -320,21 +321,21 @@ def struck(world: World, seed: int) -> list[Body]:
                 continue
 
     def survive(number: int) -> None:
-        while not world.stop:
-            with contextlib.suppress(Struck):  # in its own handler
-                work(number)
-        while True:
-            try:
-                victims.discard(threading.get_ident())
-                time.sleep(0.005)  # what was under way strikes here
-                return
-            except Struck:
-                continue
+        ident = threading.get_ident()
+        with contextlib.suppress(Struck):  # the last one
+            work(number, ident)
+            victims.discard(ident)
+            while striking[0] == ident:
+                time.sleep(0.001)
 
     def strike() -> None:
         while not world.stop:
             for ident in tuple(victims):
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Struck))
+                striking[0] = ident
+                if ident in victims:
+                    victims.discard(ident)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Struck))
+                striking[0] = 0
             time.sleep(0.002)
 
     return [partial(survive, n) for n in range(3)] + [strike]
