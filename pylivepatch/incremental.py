@@ -106,7 +106,7 @@ class Turns:
             found = transition.status()
         else:
             names = [name for portion in self.pending() for name in portion.as_dict()["functions"]]
-            found = {"stage": "prepare", "counter": 1, "functions": names, "holders": []}
+            found = {"stage": "prepare", "counter": 1, "functions": names, "holders": [], "at_gate": []}
         found |= {"patch": self.entry.name, "action": self.action, "since": self.started}
         return found | {"groups": [{**one} for one in self.entry.groups]}
 

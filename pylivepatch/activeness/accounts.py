@@ -18,9 +18,9 @@ import gc
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from operator import attrgetter, getitem
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType, ModuleType
@@ -39,7 +39,7 @@ from pylivepatch.activeness.references import (
     references_of_a_finished_one,
     tuples_that_hold,
 )
-from pylivepatch.activeness.tasks import in_tasks
+from pylivepatch.activeness.tasks import awaits, in_tasks
 from pylivepatch.activeness.threads import running_code
 from pylivepatch.activeness.tracebacks import REFERENCES, being_handled, finished_frames, is_over, kept_by_modules
 from pylivepatch.activeness.variables import (
@@ -242,17 +242,20 @@ class Accounts:
                 found.setdefault(id(thing), (name, thing))
         return list(found.values())
 
-    def suspended(self, version: Version, since: dict[Any, float]) -> list[Holder]:
-        """What is suspended in ``version``, as far as it can be found. Tasks are not: ``holders.find`` has those."""
+    def suspended(self, version: Version, since: dict[Any, float], gate: Container[int] = ()) -> list[Holder]:
+        """What is suspended in ``version``, as far as it can be found, with ``gate`` as in ``holders.find``.
+
+        Tasks are not: that has those.
+        """
         greenlets = (greenlet for reference in self._greenlets if (greenlet := reference()) is not None)
-        result = holders.in_greenlets(version.code, greenlets, since)
+        result = holders.in_greenlets(version.code, greenlets, since, gate)
         found = self.suspended_in(version, tasks=False)
         # A task, or its coroutine, may be kept in a variable too.
         in_a_task = {id(thing) for _, _, thing in in_tasks({id(version.code)})} if found else set()
         for name, thing in paced(found, _SLICE):
             holder = describe_suspended(name, thing, since) if id(thing) not in in_a_task else None
             if holder is not None:
-                result.append(holder)
+                result.append(replace(holder, at_gate=awaits(thing, gate)))
         return result
 
     def know(self, functions: Iterable[FunctionType]) -> None:

@@ -13,7 +13,7 @@ take for somebody who executes it. What is needed is read off at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from pylivepatch.activeness.greenlets import name_of
 from pylivepatch.activeness.pace import paced
 from pylivepatch.activeness.references import can_be_suspended
-from pylivepatch.activeness.tasks import frame_of, in_tasks
+from pylivepatch.activeness.tasks import awaits, frame_of, in_tasks
 from pylivepatch.activeness.threads import event_loops as event_loops
 from pylivepatch.activeness.threads import is_ours, stack_frames, thread_names
 
@@ -36,7 +36,7 @@ class Holder:
     ``kind`` is ``thread``, ``task``, ``greenlet``, ``generator``, ``coroutine``, ``async_generator`` or ``reference``
     (one that nothing explains, treated as a frame). ``name`` is the thread's or task's; ``function`` is
     ``module:qualname``; ``file`` and ``line`` where it stands; ``since`` the ``time.time()`` at which it was first
-    seen.
+    seen. With ``at_gate`` it holds nothing: its frame is there, but it waits to enter.
     """
 
     kind: str
@@ -45,6 +45,7 @@ class Holder:
     file: str
     line: int
     since: float
+    at_gate: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -61,10 +62,11 @@ class Holder:
         return f"{self.kind} {self.name} in {self.function} ({self.file}:{self.line}){held}"
 
 
-def find(codes: Iterable[CodeType], since: dict[Any, float]) -> list[Holder]:
+def find(codes: Iterable[CodeType], since: dict[Any, float], gate: Container[int] = ()) -> list[Holder]:
     """The frames that execute one of ``codes``, as far as threads and tasks lead to them.
 
-    ``since`` remembers, from one call to the next, when each frame was first seen.
+    ``since`` remembers, from one call to the next, when each frame was first seen. ``gate`` are the ids of the code
+    that keeps callers waiting: who has called it is ``at_gate``.
     """
     wanted: set[int] = set()
     in_a_task: set[int] = set()
@@ -77,12 +79,15 @@ def find(codes: Iterable[CodeType], since: dict[Any, float]) -> list[Holder]:
     now = time.time()
     found: dict[tuple[int, int], Holder] = {}
     names = thread_names()
+    kept: int | None = None  # the thread whose next frame has called the gate: the innermost comes first
     for ident, frame in stack_frames():
         if id(frame.f_code) in wanted and not is_ours(frame):
-            _note(found, "thread", names.get(ident, f"thread {ident}"), frame, since, now)
+            _note(found, "thread", names.get(ident, f"thread {ident}"), frame, since, now, at_gate=kept == ident)
+        kept = ident if id(frame.f_code) in gate else None
         del frame
     for name, kind, thing in paced(in_tasks(in_a_task), _SLICE) if in_a_task else ():
-        _note(found, "task" if kind == "coroutine" else kind, name, frame_of(thing), since, now)
+        kind = "task" if kind == "coroutine" else kind
+        _note(found, kind, name, frame_of(thing), since, now, at_gate=awaits(thing, gate))
     for key in paced(list(since), _SLICE):  # a copy: another thread may be asking for a status
         if not isinstance(key, str) and key[1] in wanted and key not in found:
             since.pop(key, None)
@@ -96,29 +101,37 @@ def _note(
     frame: FrameType | None,
     since: dict[Any, float],
     now: float,
+    *,
+    at_gate: bool,
 ) -> None:
     if frame is None:  # it has finished
         return
     key = (id(frame), id(frame.f_code))
     if key not in found:
-        found[key] = _holder(kind, name, frame, since.setdefault(key, now))
+        found[key] = _holder(kind, name, frame, since.setdefault(key, now), at_gate=at_gate)
 
 
-def _holder(kind: str, name: str, frame: FrameType, started: float) -> Holder:
+def _holder(kind: str, name: str, frame: FrameType, started: float, *, at_gate: bool) -> Holder:
     code = frame.f_code
     function = f"{frame.f_globals.get('__name__', '?')}:{code.co_qualname}"
-    return Holder(kind, name, function, code.co_filename, frame.f_lineno or code.co_firstlineno, started)
+    return Holder(kind, name, function, code.co_filename, frame.f_lineno or code.co_firstlineno, started, at_gate)
 
 
-def in_greenlets(code: CodeType, greenlets: Iterable[Any], since: dict[Any, float]) -> list[Holder]:
-    """The frames of greenlets that are switched out and execute ``code``. Gives up the GIL between two of them."""
+def in_greenlets(
+    code: CodeType, greenlets: Iterable[Any], since: dict[Any, float], gate: Container[int] = ()
+) -> list[Holder]:
+    """The frames of greenlets that are switched out and execute ``code``, with ``gate`` as in :func:`find`.
+
+    Gives up the GIL between two of them.
+    """
     found = []
     for greenlet in paced(greenlets, _GREENLETS):
-        frame, depth = greenlet.gr_frame, 0
+        frame, depth, at_gate = greenlet.gr_frame, 0, False
         while frame is not None:
             if frame.f_code is code:
                 started = since.setdefault(f"greenlet {id(greenlet)} {depth}", time.time())
-                found.append(_holder("greenlet", name_of(greenlet), frame, started))
+                found.append(_holder("greenlet", name_of(greenlet), frame, started, at_gate=at_gate))
+            at_gate = id(frame.f_code) in gate
             frame, depth = frame.f_back, depth + 1
     return found
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from operator import attrgetter
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -100,6 +100,12 @@ def frame_of(thing: Any) -> Any:
         if hasattr(thing, prefix + "_frame"):
             return getattr(thing, prefix + "_frame")
     return None
+
+
+def awaits(thing: Any, codes: Container[int]) -> bool:
+    """Whether a coroutine, or the like, is suspended in a coroutine of its own whose code has one of these ids."""
+    attributes = _BY_TYPE.get(type(thing)) or _look_like(thing)
+    return attributes is not None and id(getattr(attributes.following(thing), "cr_code", None)) in codes
 
 
 def _tasks() -> Iterator[Any]:

@@ -88,15 +88,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return made
 
 
-def holders(found: Sequence[Mapping[str, Any]]) -> Table:
-    """Who holds a transition: two lines each, so that names and places have room at 80 columns."""
+def holders(found: Sequence[Mapping[str, Any]], title: str = "held by") -> Table:
+    """Who holds a transition, or waits at its gate: two lines each, for room for names and places at 80 columns."""
     rows = []
     for holder in found:
         since = holder.get("since")
         who = f"{holder.get('kind', '?')} {holder.get('name', '')}".rstrip()
         where = f"{holder.get('function', '?')}\n{holder.get('file', '?')}:{holder.get('line', '?')}"
         rows.append([who, where, seconds(max(0.0, time.time() - since)) if since else ""])
-    return table("held by", ["who", "where", "for"], rows)
+    return table(title, ["who", "where", "for"], rows)
 
 
 def gate_waits(gate: Mapping[str, Any] | None) -> Iterator[str]:

@@ -269,6 +269,8 @@ def status(out: Output, client: Client) -> None:
             out.say(line)
         if transition.get("holders"):
             out.console.print(holders(transition["holders"]))
+        if transition.get("at_gate"):
+            out.console.print(holders(transition["at_gate"], "waits at the gate"))
         if transition.get("groups"):
             done = [group for group in transition["groups"] if group.get("in_force")]
             out.say(f"group by group: {len(done)} of {len(transition['groups'])} are in the new version")

@@ -25,6 +25,7 @@ from pylivepatch.agent.client import Client
 from pylivepatch.cli.output import Output, gate_waits, holders, seconds, table
 from pylivepatch.cli.progress import STAGES
 from pylivepatch.errors import LivePatchError
+from pylivepatch.report.picture import natural
 
 KEYS = "r reverse   f force   u unload the newest   q quit"
 _LONGEST_WATCH = 60.0  # seconds that an agent's ticker is asked for at most
@@ -141,6 +142,10 @@ class View:
         text = f"{transition['action']} of {transition['patch']}: {stage}, counter {transition['counter']}, {since}"
         yield Text.assemble((text, "bold yellow"), f"  ({STAGES.get(stage, stage)})")
         yield from map(Text, gate_waits(transition.get("gate")))
+        if kept := transition.get("at_gate"):
+            names = ", ".join(sorted((f"{one['kind']} {one['name']}" for one in kept), key=natural))
+            text = f"{len(kept):,} wait{'s' if len(kept) == 1 else ''} at the gate: {names}"
+            yield Text(text, no_wrap=True, overflow="ellipsis")
 
     def _below(self, keys: bool) -> Iterator[RenderableType]:
         for taint in self.status.get("taints") or ():
@@ -171,7 +176,7 @@ class View:
     def _rows(self, most: int, width: int) -> RenderableType:
         """A line for each thread and task, ``most`` of them."""
         untold = self.about.get("asleep", 0) - self._counted("greenlet") if self.greenlets else 0
-        shown = sorted(self.tasks, key=lambda task: (self.patch_state(task), task["kind"], task["name"]))
+        shown = sorted(self.tasks, key=lambda task: (self.patch_state(task), task["kind"], natural(task["name"])))
         rows = [
             [
                 _begin(f"{task['kind']} {task['name']}", _WHO),

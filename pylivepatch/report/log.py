@@ -2,8 +2,8 @@
 
 ==========  ==========================================================================================================
 ``begun``   the first line: ``action``, ``patch``, the process, ``interval`` between two looks, ``diffs`` of modules
-``sample``  a look: ``transition`` (stage, counter, holders, patch_state) or ``None``, ``tasks``; ``until`` it ended;
-            ``ticker`` and ``greenlets`` as the agent tells them, where it does
+``sample``  a look: ``transition`` (stage, counter, holders, at_gate, patch_state) or ``None``, ``tasks``; ``until`` it
+            ended; ``ticker`` and ``greenlets`` as the agent tells them, where it does
 ``unseen``  a look that failed, with the ``error``
 ``ended``   the last line: ``result``, the engine's report, or ``error``
 otherwise   an event of the engine's, as it came (``pylivepatch/events.py``)
@@ -93,7 +93,7 @@ class Recorder:
             return
         transition = status.get("transition")
         if transition is not None:
-            wanted = ("stage", "counter", "holders", "patch_state")
+            wanted = ("stage", "counter", "holders", "at_gate", "patch_state")
             transition = {name: transition[name] for name in wanted if name in transition}
         kept = ("kind", "name", "function", "line", "callers")  # an older agent tells no callers
         tasks = [{name: task[name] for name in kept if name in task} for task in everyone["tasks"]]

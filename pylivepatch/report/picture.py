@@ -191,10 +191,10 @@ def _lanes(log: _Log) -> list[dict[str, Any]]:
             else:
                 so_far.append((sample["time"], until, state, place))
     lanes = [{"kind": kind, "name": name, "spans": of} for (kind, name), of in spans.items()]
-    return sorted(lanes, key=lambda lane: (_rank(lane), lane["kind"], _natural(lane["name"])))
+    return sorted(lanes, key=lambda lane: (_rank(lane), lane["kind"], natural(lane["name"])))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """A key by which numbers in names are in order."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
@@ -218,18 +218,24 @@ def _look(log: _Log, sample: Event, end: float) -> dict[Lane, tuple[str, str, fl
         if state == "old" and lane in moved:  # mode per-task: each switches by itself
             state, until = "new", end
         _see(found, lane, state, f"{task['function']}:{task['line']}{through}", until)
+    for kept in (sample.get("transition") or {}).get("at_gate") or ():
+        _see(found, _lane(kept, names), "gate", f"{kept['function']}:{kept['line']}", end)
     for holder in _named(sample):
-        lane = (holder["kind"], holder["name"])
-        if ("task", holder["name"]) in names:  # a generator that a task is in is named by the task
-            lane = ("task", holder["name"])
-        elif holder["kind"] == "reference":  # its name is how many they are, which changes
-            lane = ("reference", f"to {holder['function']}")
+        lane = _lane(holder, names)
         if lane in found and found[lane][0] == "gate":  # its frame is there, but nobody inside is ever kept waiting
             continue
         concerned = [one for one in log.tries if holder["function"] in one.functions] or log.tries
         switches = (t for one in concerned if (t := one.switched) is not None and t >= sample["time"])
         _see(found, lane, "old", f"{holder['function']}:{holder['line']}", min([end, *switches]))
     return found
+
+
+def _lane(holder: Event, names: set[Lane]) -> Lane:
+    if ("task", holder["name"]) in names:  # a generator that a task is in is named by the task
+        return "task", holder["name"]
+    if holder["kind"] == "reference":  # its name is how many they are, which changes
+        return "reference", f"to {holder['function']}"
+    return holder["kind"], holder["name"]
 
 
 def _see(found: dict[Lane, tuple[str, str, float]], lane: Lane, state: str, place: str, until: float) -> None:

@@ -54,6 +54,7 @@ from pylivepatch.errors import (
     UnknownHolders,
     UnswappableShape,
 )
+from pylivepatch.transition.gate import codes_that_keep
 from pylivepatch.transition.swap import NOBODY_ASKS, Attribute, Guard, Question, Swap, build_trampoline
 from pylivepatch.transition.tally import Tally
 
@@ -412,18 +413,31 @@ class Transition:
 
     def holders(self) -> list[Holder]:
         """Who keeps the transition from finishing, as far as it can be told."""
+        return [one for one in self._everyone_there() if not one.at_gate]
+
+    def _everyone_there(self) -> list[Holder]:
+        """The holders, and who waits at the gate: these have a frame, which the references that are missing tell of."""
         found: list[Holder] = []
+        gate = codes_that_keep()
         for module, version, excess in self._executing():
-            named = holders.find([version.code], self._since)
+            named = holders.find([version.code], self._since, gate)
             missing = excess - len(named) * references_of_a_frame(version.code)
             if missing > 0:
-                suspended = self._accounts.suspended(version, self._since)
+                suspended = self._accounts.suspended(version, self._since, gate)
                 named += suspended
                 missing -= len(suspended) * references_of_a_frame(version.code)
+            if missing > 0:
+                kept = self._kept_unseen(version, module, named)[: missing // references_of_a_frame(version.code)]
+                named += kept
+                missing -= len(kept) * references_of_a_frame(version.code)
             if missing > 0:
                 named.append(holders.unexplained(version.code, module, missing, self._since))
             found += named
         return found
+
+    def _kept_unseen(self, version: Version, module: str, named: list[Holder]) -> list[Holder]:
+        """Who waits at the gate to enter ``version`` and is not among ``named``."""
+        return []
 
     def _executing(self) -> Iterator[tuple[str, Version, int]]:
         """Old code and trampolines that somebody executes: module, version, references that are no known holder's."""
@@ -439,6 +453,7 @@ class Transition:
 
     def status(self) -> dict[str, Any]:
         """JSON-able: what is under way."""
+        there = self._everyone_there()
         return {
             "patch": self.patch,
             "action": self.action,
@@ -446,7 +461,8 @@ class Transition:
             "counter": self.counter.value,
             "since": self.started,
             "functions": [swap.name for swap in self._all_swaps()],
-            "holders": [holder.as_dict() for holder in self.holders()],
+            "holders": [one.as_dict() for one in there if not one.at_gate],
+            "at_gate": [one.as_dict() for one in there if one.at_gate],
         }
 
     # --- what a user may ask in the middle of it ----------------------------------------------------------------

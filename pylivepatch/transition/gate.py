@@ -19,9 +19,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from types import FrameType
+from dataclasses import dataclass
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
+from pylivepatch.activeness.greenlets import name_of
 from pylivepatch.transition.inside import Inside, caller_is_inside, loop_is_running, note_entry
 from pylivepatch.transition.swap import Question
 from pylivepatch.transition.tally import Tally
@@ -33,6 +35,25 @@ _TOGETHER = 2  # callers who are woken by one
 _POLL = 0.001  # seconds between two looks of a waiting greenlet
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """A task or greenlet that waits, since when (``time.time()``), and the id of the code that it is to enter.
+
+    The stacks of threads show who waits there; to these it may be that nothing leads.
+    """
+
+    kind: str
+    who: Any
+    since: float
+    code: int
+
+    @property
+    def name(self) -> str:
+        if self.kind == "greenlet":
+            return name_of(self.who)
+        return self.who.get_name() if self.who is not None else ""
+
+
 class _Try:
     """One closing of the gate."""
 
@@ -42,6 +63,7 @@ class _Try:
         # Under gevent's monkey patching they are gevent's: greenlets wait as they should.
         self.kept: deque[threading.Event] = deque()
         self.waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
+        self.there: set[_Kept] = set()
         self.waits = 0
         self.first = 0.0
 
@@ -117,6 +139,12 @@ class Gate:
         self.question.asking[0] = 0
         self.open()
 
+    def kept(self, code: CodeType) -> list[tuple[str, str, float]]:
+        """The tasks and greenlets that wait to enter a trampoline: kind, name, and since when (``time.time()``)."""
+        current = self._try
+        there = tuple(current.there) if current is not None else ()
+        return [(one.kind, one.name, one.since) for one in there if one.code == id(code)]
+
     def as_dict(self) -> dict[str, float]:
         """JSON-able: what it did in the tries that are over; ``longest_wait`` in seconds."""
         return {"tries": self.tries, "waits": self.waits, "longest_wait": self.longest}
@@ -131,7 +159,7 @@ class Gate:
         current = self._try
         if current is not None and not loop_is_running() and not self._is_inside(sys._getframe(1)):
             current.begin()
-            _wait(current)
+            _wait(current, id(sys._getframe(1).f_code))
         note_entry()
         return enter()
 
@@ -145,12 +173,15 @@ class Gate:
             current.begin()
             loop = asyncio.get_running_loop()
             entry = (loop, loop.create_future())
+            kept = _Kept("task", asyncio.current_task(), time.time(), id(sys._getframe(1).f_code))
             current.waiting.add(entry)
+            current.there.add(kept)
             try:
                 if self._try is current:
                     await asyncio.wait((entry[1],), timeout=max(0.0, current.ends - time.monotonic()))
             finally:
                 current.waiting.discard(entry)
+                current.there.discard(kept)
         note_entry()
         return False
 
@@ -158,16 +189,31 @@ class Gate:
         return caller_is_inside(frame, self._codes)
 
 
+def codes_that_keep() -> set[int]:
+    """The ids of the code by which the gate is asked: whoever has called it has not entered yet."""
+    return {id(function.__code__) for function in (Gate._attend, Gate._attend_awaiting)}
+
+
 def _release(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
 
 
-def _wait(current: _Try) -> None:
+def _wait(current: _Try, code: int) -> None:
     """Wait on this thread until the gate opens or the bound is hit, without keeping other greenlets."""
     greenlet = sys.modules.get("greenlet")
-    in_greenlet = greenlet is not None and greenlet.getcurrent().parent is not None
-    if not in_greenlet or _is_patched_by_gevent():
+    if greenlet is None or (greenlet.getcurrent().parent is None and not _is_patched_by_gevent()):
+        return current.wait()
+    kept = _Kept("greenlet", greenlet.getcurrent(), time.time(), code)
+    current.there.add(kept)
+    try:
+        _wait_in_greenlet(current)
+    finally:
+        current.there.discard(kept)
+
+
+def _wait_in_greenlet(current: _Try) -> None:
+    if _is_patched_by_gevent():
         return current.wait()
     hub_of = getattr(sys.modules.get("gevent.hub"), "get_hub_if_exists", None) or getattr(
         sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None

@@ -26,6 +26,7 @@ import time
 from operator import call
 from typing import Any
 
+from pylivepatch.activeness import Holder
 from pylivepatch.activeness.accounts import describe_suspended
 from pylivepatch.activeness.references import Version, counts, references_of_a_frame, version_of
 from pylivepatch.activeness.variables import suspension
@@ -170,6 +171,18 @@ class Refcount(Transition):
     def status(self) -> dict[str, Any]:
         gate = {"gate": self.gate.as_dict()} if self.gate is not None and self.gate.tries else {}
         return super().status() | gate
+
+    def _kept_unseen(self, version: Version, module: str, named: list[Holder]) -> list[Holder]:
+        """Greenlets, and tasks by way of an async generator, to which nothing leads from who asks it for a value."""
+        code, known = version.code, [one.name for one in named if one.at_gate]
+        found = []
+        for kind, name, since in self.gate.kept(code) if self.gate is not None else ():
+            if name in known:
+                known.remove(name)
+                continue
+            function = f"{module}:{code.co_qualname}"
+            found.append(Holder(kind, name, function, code.co_filename, code.co_firstlineno, since, at_gate=True))
+        return found
 
     def hold_at_gate(self, gate: Gate, deadline: float) -> None:
         """Close the gate for its bound, open it, and again after a longer and longer while, until the switch."""

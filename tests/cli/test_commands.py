@@ -18,6 +18,7 @@ from shell import Shell
 from targets import MENDED, SERVICE, Target
 
 from pylivepatch import patchfile
+from pylivepatch.agent.client import Client
 from pylivepatch.cli import process
 from pylivepatch.cli.output import Output
 
@@ -231,6 +232,21 @@ def test_who_holds_a_transition_is_a_table_that_fits(shell: Shell, target: Targe
     assert done.json["error"]["details"]["holders"][0]["name"] == "occupant"
     assert target.ask("price(2)") == 180
     assert "PLP120" in shell("status", "--pid", target.pid).out
+
+
+def test_who_waits_at_the_gate_is_told_apart_from_who_holds_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {"kind": "thread", "name": "sitter", "function": "shop:hold", "file": "shop.py", "line": 7}
+    kept = {**one, "name": "waiter", "function": "shop:price"}
+    transition = {"patch": "fix", "action": "load", "stage": "release", "counter": 1}
+    state = {"transition": transition | {"holders": [one], "at_gate": [kept]}, "last": None}
+    monkeypatch.setattr(Client, "status", lambda self: state)
+    process.status(Output(), Client(pid=1))
+    _, _, told = capsys.readouterr().out.partition("held by")
+    held, _, waits = told.partition("waits at the gate")
+    assert ("thread sitter" in held, "thread waiter" in held) == (True, False)
+    assert ("thread sitter" in waits, "thread waiter" in waits) == (False, True)
 
 
 def test_an_interrupted_load_says_what_becomes_of_it(shell: Shell, target: Target) -> None:

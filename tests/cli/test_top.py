@@ -166,6 +166,38 @@ def test_gate_waits_and_the_worst_delay_are_lines_of_their_own_at_80_columns() -
     assert f"… and {100 - rows} more" in [line.rstrip() for line in lines]
 
 
+def test_who_waits_at_the_gate_is_a_line_and_not_among_those_who_hold_it() -> None:
+    holder = {"kind": "thread", "name": "sitter", "function": "shop:hold", "file": "shop.py", "line": 7}
+    kept = [{**holder, "kind": "task", "name": f"Task-{n}", "function": "shop:price"} for n in (100, 10, 2)]
+    transition = {"action": "load", "patch": "fix", "stage": "release", "counter": 1, "holders": [holder]}
+    all_of_them = "3 wait at the gate: task Task-2, task Task-10, task Task-100"
+    for waiting, said in ((kept, all_of_them), (kept[:1], "1 waits at the gate: task Task-100")):
+        view = View(Client(path="nowhere"), status={"transition": {**transition, "at_gate": waiting}})
+        console = Console(width=80, height=24, file=io.StringIO(), record=True)
+        console.print(view.render(console, 24))
+        text = console.export_text()
+        assert said in text
+        assert text.count("shop:hold") == 1
+        assert "shop:price" not in text
+
+
+def test_many_who_wait_at_the_gate_take_one_line() -> None:
+    kept = [{"kind": "thread", "name": f"worker-{n}"} for n in range(500)]
+    transition = {"action": "load", "patch": "fix", "stage": "release", "counter": 1, "at_gate": kept}
+    view = View(Client(path="nowhere"), status={"transition": transition})
+    console = Console(width=80, height=24, file=io.StringIO(), record=True)
+    console.print(view.render(console, 24))
+    (line,) = [line for line in console.export_text().splitlines() if "worker" in line]
+    assert line.startswith("500 wait at the gate: thread worker-0, thread worker-1, ")
+
+
+def test_tasks_are_in_the_order_of_their_numbers() -> None:
+    tasks = [{"kind": "task", "name": f"Task-{n}", "function": "shop:price", "line": 7} for n in (10, 9, 100, 1)]
+    console = Console(width=80, height=24, file=io.StringIO(), record=True)
+    console.print(View(Client(path="nowhere"), tasks=tasks).render(console, 24))
+    assert re.findall(r"Task-\d+", console.export_text()) == ["Task-1", "Task-9", "Task-10", "Task-100"]
+
+
 def test_long_names_and_many_holders_and_patches_leave_room_for_everything_else_at_80_columns() -> None:
     function = "a_package_with_a_long_name.of_a_service:OrdersRepository.find_all_orders_of_a_customer"
     holder = {"kind": "thread", "name": "one", "function": function, "file": f"/srv/{'folder/' * 12}f.py", "line": 7}

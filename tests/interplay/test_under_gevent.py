@@ -69,3 +69,74 @@ def test_busy_greenlets_switch_with_the_gate(monkey: str, tmp_path: Path) -> Non
     program = PROGRAM.format(root=str(ROOT), folder=str(tmp_path), monkey=monkey)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout == "well\n", done.stderr
+
+
+GATED = """
+import gevent.event
+
+leave, inside = gevent.event.Event(), []
+
+def hold():
+    inside.append(1)
+    leave.wait()
+
+def enter():
+    return "old"
+"""
+
+AT_THE_GATE = """
+import sys
+sys.path[:0] = [{root!r}, {folder!r}]
+{monkey}
+import gated, gevent, gevent.monkey, pylivepatch
+from pylivepatch import Patch
+from pylivepatch.transition import refcount
+from pylivepatch.transition.base import Transition
+
+refcount._BY_ITSELF = refcount._LONGEST_PAUSE = 0.0  # the gate closes at once
+Transition.fast_path = False
+sleep = gevent.monkey.get_original("time", "sleep")
+drains = []
+
+def load():
+    patch = Patch("p").replace(gated.hold, lambda: None).replace(gated.enter, lambda: "new")
+    pylivepatch.load(patch, timeout=15, gate=10)
+
+def begin(event):
+    if event.kind == "drain":
+        drains.append(1)
+        while not gated.inside:
+            sleep(0.001)
+
+def until(true):
+    while not true():
+        gevent.sleep(0.001)
+
+def status(what, otherwise=()):
+    return (pylivepatch.status() or {{}}).get(what, otherwise)
+
+pylivepatch.subscribe(begin)
+loading = gevent.get_hub().threadpool.spawn(load)
+until(lambda: drains)
+gevent.spawn(gated.hold)
+until(lambda: status("gate", {{}}).get("tries"))
+waiter = gevent.spawn(gated.enter)
+waiter.name = "waiter"
+until(lambda: status("at_gate"))
+(one,) = status("at_gate")
+assert (one["kind"], one["name"], one["function"]) == ("greenlet", "waiter", "gated:enter"), one
+held = [one["function"] for one in status("holders")]
+assert held == ["gated:hold"], held
+gated.leave.set()
+loading.get()
+assert waiter.get() == "new"
+print("well")
+"""
+
+
+@pytest.mark.parametrize("monkey", ["from gevent import monkey; monkey.patch_all()", ""], ids=["patched", "plain"])
+def test_a_greenlet_that_waits_at_the_gate_is_no_holder(monkey: str, tmp_path: Path) -> None:
+    (tmp_path / "gated.py").write_text(GATED)
+    program = AT_THE_GATE.format(root=str(ROOT), folder=str(tmp_path), monkey=monkey)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "well\n", done.stderr

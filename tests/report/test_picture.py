@@ -70,6 +70,17 @@ def test_who_waits_at_the_gate_is_inside_no_function_of_the_patch() -> None:
     assert (5.5, 7.0, "gate") in spans(picture(read_back(events)), "worker")
 
 
+def test_who_the_engine_names_at_the_gate_is_drawn_there_and_holds_nothing() -> None:
+    events = transition()
+    waits = [holder("green", "shop:price", "greenlet"), holder("Task-1", "shop:total", "async_generator")]
+    there = stands("Task-1", "queue:get", "task")
+    events[8] = sample(5.5, there, stage="release", counter=1, holders=[], at_gate=waits)
+    shown = picture(read_back(events))
+    assert (5.5, 7.0, "gate") in spans(shown, "green")
+    assert spans(shown, "Task-1") == [(5.5, 7.0, "gate")]
+    assert "Task-1" not in {one["name"] for one in shown["holders"]}
+
+
 def test_a_look_is_not_drawn_for_long_where_no_other_follows() -> None:
     one = stands("one", "f:g")
     shown = picture(read_back([begun(interval=0.02), sample(1.0, one, until=1.01), sample(3.0, one, until=3.01)]))
