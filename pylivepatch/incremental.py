@@ -76,6 +76,12 @@ class Turns:
             return [one for one in self.entry._portions if id(one) not in missing and id(one) not in before]
         return [one for one in self._before if id(one) in missing]
 
+    def calls(self) -> dict[str, dict[str, int]]:
+        """For a report or an error: the calls through the trampolines of all tries, where they were counted."""
+        counted = _every(self.reports, "calls")
+        sums = {key: sum(one[key] for one in counted) for key in ("entered", "redirected")}
+        return {"calls": sums} if counted else {}
+
     @property
     def transition(self) -> Transition | None:
         return self._transition
@@ -154,13 +160,17 @@ def _all_or_back(undertaking: Undertaking, entry: Entry, action: str, way: Way) 
         _in_turn(undertaking, turns, way, turns.pending, forward=action == "load")
     except BaseException as error:
         let_go(error)  # its frames would hold old code, and so the way back
-        if turns.pending() and turns.done():
+        back = bool(turns.pending() and turns.done())
+        if back:
             try:
                 _take_back(undertaking, turns, way)
             except BaseException as interrupt:
                 let_go(interrupt)
                 _tell_partial(turns, interrupt)
                 raise
+        if isinstance(error, LivePatchError):
+            error.details |= turns.calls()
+        if back:
             _tell_partial(turns, error)
         raise
     return _report(turns)
@@ -298,6 +308,7 @@ def _tell_partial(turns: Turns, error: BaseException) -> None:
             "groups": list(entry.groups),
             "holders": [holder.as_dict() for holder in holders],
             "reason": error.as_dict(),
+            **turns.calls(),
         },
     ) from None
 
@@ -332,8 +343,7 @@ def _report(turns: Turns) -> dict[str, Any]:
         longest = max(one["longest_wait"] for one in gates)
         sums = {key: sum(one[key] for one in gates) for key in ("tries", "waits")}
         report["gate"] = {**sums, "longest_wait": longest}
-    if counted := _every(tries, "calls"):
-        report["calls"] = {key: sum(one[key] for one in counted) for key in ("entered", "redirected")}
+    report |= turns.calls()
     if any("deep_search" in one for one in tries):
         report["deep_search"] = max(_every(tries, "deep_search"))
     return report

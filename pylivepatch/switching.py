@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from pylivepatch import cumulative, events
 from pylivepatch.activeness.references import version_of
 from pylivepatch.below import Below
-from pylivepatch.errors import TargetBusy
+from pylivepatch.errors import LivePatchError, TargetBusy
 from pylivepatch.journal import Undertaking
 from pylivepatch.part import Part
 from pylivepatch.stack import Entry, Portion, mark, note_portion, put_on, show_sources, take_off
@@ -119,6 +119,8 @@ def run(
     except BaseException as error:
         if transition.state is State.COMMITTED:
             error.add_note(f"pylivepatch: the {transition.action} of {entry.name!r} was complete before this")
+        if isinstance(error, LivePatchError) and "calls" in transition.report:  # where they were counted
+            error.details["calls"] = transition.report["calls"]
         raise
     finally:
         undertaking.unwind(begun)

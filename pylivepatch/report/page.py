@@ -17,7 +17,7 @@ _MANY = 20  # holders that are shown without being asked for
 def html(shown: Mapping[str, Any]) -> str:
     """The page of a :func:`~pylivepatch.report.picture.picture`."""
     title = f"{shown['action']} of {shown['patch']}"
-    drawn = {name: shown[name] for name in ("length", "stages", "commits", "curve", "marks", "lanes")}
+    drawn = {name: shown[name] for name in ("action", "length", "stages", "commits", "curve", "marks", "lanes")}
     parts = {
         "TITLE": escape(title),
         "OUTCOME": _outcome(shown),
@@ -56,21 +56,25 @@ def _outcome(shown: Mapping[str, Any]) -> str:
 
 def _numbers(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     result = shown["result"] or {}
+    details = (shown["error"] or {}).get("details") or {}
+    stages = result.get("stages") or (_stages(shown["stages"]) if shown["error"] else {})
     yield "process", f"{shown['pid']}, Python {shown['python']}: {' '.join(shown['argv'] or ())}"
     yield "begins", str(shown["began"])
     if "duration" in result:
         yield "took", _seconds(result["duration"])
-    for name, took in (result.get("stages") or {}).items():
+    for name, took in stages.items():
         yield f"stage {name}", _seconds(took)
-    for number, at in enumerate(shown["commits"], 1):
-        yield f"commit{f' {number}' if len(shown['commits']) > 1 else ''}", f"{_seconds(at)} after the beginning"
+    for number, (at, action) in enumerate(shown["commits"], 1):
+        back = "" if action == shown["action"] else ", switched back"
+        which = f" {number}" if len(shown["commits"]) > 1 else ""
+        yield f"commit{which}{back}", f"{_seconds(at)} after the beginning"
     if result.get("committed_by"):
         yield "committed by", f"thread {result['committed_by']}"
     if "longest_hold" in result:
         yield "longest moment that anyone stood", _seconds(result["longest_hold"])
     yield from _delay(shown["delay"])
-    if calls := result.get("calls"):
-        yield "calls through trampolines", _calls(calls, result.get("stages") or {})
+    if calls := result.get("calls") or details.get("calls"):
+        yield "calls through trampolines", _calls(calls, stages)
     for stood in result.get("stood") or ():
         yield "the machine stood for", _seconds(stood)
     if gate := result.get("gate"):
@@ -78,6 +82,14 @@ def _numbers(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "callers that waited at the gate", waits
     if "deep_search" in result:
         yield "search of the heap", _seconds(result["deep_search"])
+
+
+def _stages(shown: Sequence[tuple[str, float, float]]) -> dict[str, float]:
+    """How long each took, all tries together: an error says nothing of it, the events do."""
+    took: dict[str, float] = {}
+    for name, begun, ended in shown:
+        took[name] = took.get(name, 0.0) + ended - begun
+    return took
 
 
 def _delay(delay: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -74,7 +74,7 @@ def picture(events: Sequence[Event]) -> dict[str, Any]:
         "length": end - start,
         "functions": sorted(frozenset[str]().union(*(one.functions for one in log.tries))),
         "stages": list(_stages(log, end)),
-        "commits": [event["time"] for event in log.of("commit")],
+        "commits": [[event["time"], event.get("action", begun.get("action"))] for event in log.of("commit")],
         "curve": list(_curve(log)),
         "marks": [[e["time"], e["event"]] for e in log.of("waiting", "forced", "allowed", "signal", "group", "taint")],
         "holders": list(_holders(log)),
@@ -96,7 +96,7 @@ def _since(shown: dict[str, Any], start: float) -> dict[str, Any]:
     return shown | {
         "length": round(shown["length"], 6),
         "stages": [[name, since(a), since(b)] for name, a, b in shown["stages"]],
-        "commits": list(map(since, shown["commits"])),
+        "commits": [[since(at), action] for at, action in shown["commits"]],
         "curve": [[since(at), counter] for at, counter in shown["curve"]],
         "marks": [[since(at), kind] for at, kind in shown["marks"]],
         "holders": [{**one, "from": since(one["from"]), "to": since(one["to"])} for one in shown["holders"]],

@@ -17,7 +17,8 @@ def trace_events(shown: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield _span(pid, 0, name, "stage", begun, ended)
     for at, counter in shown["curve"]:
         yield {"name": "counter", "ph": "C", "ts": at * 1e6, "pid": pid, "tid": 0, "args": {"inside": counter}}
-    for at, kind in [*((at, "commit") for at in shown["commits"]), *shown["marks"]]:
+    commits = [(at, "commit" if action == shown["action"] else "switched back") for at, action in shown["commits"]]
+    for at, kind in [*commits, *shown["marks"]]:
         yield {"name": kind, "cat": "event", "ph": "i", "s": "p", "ts": at * 1e6, "pid": pid, "tid": 0}
     for number, lane in enumerate(shown["lanes"], 1):
         yield from _track(pid, number, f"{lane['kind']} {lane['name']}")

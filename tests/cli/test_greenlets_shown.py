@@ -108,7 +108,7 @@ def test_each_greenlet_has_a_lane_old_until_the_commit_and_new_after_it(talking:
 
     with log.open() as file:
         shown = picture(read(file, "log.jsonl"))
-    (commit,) = shown["commits"]
+    ((commit, _),) = shown["commits"]
     lanes = {lane["name"]: lane for lane in shown["lanes"] if lane["kind"] == "greenlet"}
     for name in ("talk-0", "talk-1", "talk-2"):
         spans = lanes[name]["spans"]

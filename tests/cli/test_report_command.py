@@ -42,12 +42,12 @@ def test_a_load_is_reported_with_its_holder_and_its_commit(target: Target, shell
         events = read(file, "log.jsonl")
     shown = picture(events)
     (commit,) = [event for event in events if event["event"] == "commit"]
-    assert shown["commits"] == [round(commit["time"] - events[0]["time"], 6)]
+    assert shown["commits"] == [[round(commit["time"] - events[0]["time"], 6), "load"]]
     (occupant,) = [lane for lane in shown["lanes"] if lane["name"] == "occupant"]
     old = [(begins, ends) for begins, ends, state, _ in occupant["spans"] if state == "old"]
     assert old
     assert old[0][0] < shown["stages"][0][1]  # it is in the function from before, though it stands in another
-    assert old[-1][1] <= shown["commits"][0]
+    assert old[-1][1] <= shown["commits"][0][0]
     assert {one["name"] for one in shown["holders"]} == {"occupant"}
     assert shown["result"]["stages"] == done.json["stages"]
     assert shown["functions"] == ["__main__:hold", "__main__:price"]

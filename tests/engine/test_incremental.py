@@ -139,6 +139,21 @@ def test_when_the_time_is_up_the_groups_that_switched_are_switched_back(sit: Any
     assert "1 of 3 groups" in raised.value.message
 
 
+@pytest.mark.usefixtures("counted")
+def test_a_load_that_is_taken_back_tells_the_calls_of_all_tries_in_its_error(sit: Any) -> None:
+    sit(stay)
+    called: list[str] = []
+
+    def call(data: dict[str, Any]) -> None:
+        called.append(nut())
+
+    with when("fruit", "drain", call), pytest.raises(TransitionTimeout) as raised:
+        pylivepatch.load(fruit(), incremental=True, timeout=0.3, count_calls=True)
+    assert len(called) > 1  # in a try of each group
+    entered = raised.value.details["calls"]["entered"]
+    assert 0 < entered < len(called)  # nut has its trampoline in the tries of its own group only
+
+
 def test_an_unload_that_cannot_be_completed_puts_back_what_it_took_out(sit: Any) -> None:
     applied = pylivepatch.load(fruit())
     sit(stay)

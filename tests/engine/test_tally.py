@@ -105,6 +105,26 @@ def test_calls_are_counted_also_while_the_gate_asks(hold: Any) -> None:
     held.finish()
 
 
+def test_a_load_that_is_reversed_tells_its_calls_in_the_error(hold: Any) -> None:
+    held = hold(PATCH, count_calls=True)
+    assert price(1) == 90
+    pylivepatch.reverse()
+    held._loader.join(PATIENCE)
+    with pytest.raises(pylivepatch.LivePatchError) as raised:
+        held.finish()
+    assert raised.value.code == "PLP125"
+    assert raised.value.details["calls"] == {"entered": 1, "redirected": 0}
+
+
+def test_nothing_is_told_of_calls_in_an_error_where_nobody_counted(hold: Any) -> None:
+    held = hold(PATCH)
+    pylivepatch.reverse()
+    held._loader.join(PATIENCE)
+    with pytest.raises(pylivepatch.LivePatchError) as raised:
+        held.finish()
+    assert "calls" not in raised.value.details
+
+
 def _enter_generator(inside: threading.Event, leave: threading.Event) -> None:
     suspended = numbers()
     next(suspended)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logs import COMMIT, LENGTH, begun, read_back, sample, stands, transition
+from logs import COMMIT, LENGTH, at, begun, read_back, sample, stands, transition
 
 from pylivepatch.report import html, picture
 
@@ -93,6 +93,13 @@ def test_lanes_curve_and_commit_are_drawn_where_the_log_says(tmp_path: Path) -> 
     counters = [(zero - float(py)) / (zero - four) * 4 for _, py in points]
     assert levels == pytest.approx([2.0, 2.5, 3.0, 4.0, 5.0, 5.5, 6.0])
     assert counters == pytest.approx([1, 1, 4, 3, 2, 1, 0], abs=1e-6)
+
+
+def test_the_tooltip_of_a_switch_back_says_that_it_is_one(tmp_path: Path) -> None:
+    commits = [at(2.0, "commit", action="load"), at(4.0, "commit", action="unload")]
+    page = html(picture(read_back([begun(), *commits, sample(LENGTH)])))
+    found = ask(tmp_path, page, "return [curveText(2), curveText(4)];")["found"]
+    assert [text.splitlines()[-1] for text in found] == ["commit at 2.000 s", "switched back at 4.000 s"]
 
 
 def test_zooming_keeps_the_place_and_the_keys_and_tooltips_work(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_stages_curve_and_commit_are_those_of_the_log() -> None:
         ["drain", 2.5, 5.0],
         ["release", 5.0, COMMIT],
     ]
-    assert shown["commits"] == [COMMIT]
+    assert shown["commits"] == [[COMMIT, "load"]]
     assert shown["curve"] == [[2.0, 1], [2.5, 1], [3.0, 4], [4.0, 3], [5.0, 2], [5.5, 1], [6.0, 0]]
     assert shown["length"] == 10.0
 
@@ -157,6 +157,19 @@ def test_what_is_taken_back_is_old_again() -> None:
     assert spans(shown, "one") == [(1.5, 2.0, "old"), (3.0, 4.5, "new"), (5.0, 6.0, "old")]
 
 
+def test_a_switch_back_is_not_called_a_commit_of_the_load() -> None:
+    commits = [at(2.0, "commit", action="load"), at(4.5, "commit", action="unload")]
+    shown = picture(read_back([begun(), *commits]))
+    assert shown["commits"] == [[2.0, "load"], [4.5, "unload"]]
+    page = html(shown)
+    assert "<td>commit 1</td><td>2.000 s after the beginning</td>" in page
+    assert "<td>commit 2, switched back</td><td>4.500 s after the beginning</td>" in page
+    instants = [event["name"] for event in trace_events(shown) if event["ph"] == "i"]
+    assert instants == ["commit", "switched back"]
+    unload = html(picture(read_back([begun(action="unload"), at(4.5, "commit", action="unload")])))
+    assert "<td>commit</td>" in unload
+
+
 def test_in_mode_per_task_each_is_new_from_its_own_move_on() -> None:
     there = [stands("moved", "shop:price", "task"), stands("inside", "shop:price", "task")]
     states = [{"kind": "task", "name": name, "patch_state": int(name == "moved")} for name in ("moved", "inside")]
@@ -250,6 +263,16 @@ def test_a_load_that_was_taken_back_has_its_worst_delay_in_the_error() -> None:
     page = html(picture(read_back([*events, at(6.1, "ended", error=error)])))
     assert "<td>worst delay</td><td>20.0 ms" in page
     assert "worst delay before it" not in page
+
+
+def test_a_load_that_failed_has_the_durations_of_its_stages_and_its_calls() -> None:
+    events = [event for event in transition() if event["event"] not in ("commit", "ended")]
+    again = [at(6.0, "reverse", counter=1 << 62), at(6.5, "drain", counter=1), at(6.75, "reverse", counter=1 << 62)]
+    error = {"code": "PLP120", "message": "no", "details": {"calls": {"entered": 12, "redirected": 2}}}
+    page = html(picture(read_back([*events, *again, at(7.0, "ended", error=error)])))
+    for name, took in (("prepare", "1.000 s"), ("enable", "500.0 ms"), ("drain", "2.750 s"), ("release", "1.000 s")):
+        assert f"<td>stage {name}</td><td>{took}</td>" in page
+    assert "<td>12: 10 executed the old function, 2 went on to the new one</td>" in page
 
 
 def test_the_page_holds_the_picture_and_text_stays_text() -> None:
