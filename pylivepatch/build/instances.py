@@ -4,7 +4,8 @@ An object that the old ``__init__`` made does not have what only the new one set
 literal (or a new parameter, for which the old calls stand for its default), the class gets it as a default, which old
 instances find and new ones hide. Where other code sets the attribute later, an object in the middle of its life begins
 with the default: that is told. What is no literal, or depends on the object, needs the author, and so does an
-attribute that was made as one kind of value and is now made as another.
+attribute that was made as one kind of value and is now made as another, or for which objects that exist find a class's
+value of another kind. Another value of the same kind, or one whose kind is not plain to see, is told.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
+from pylivepatch.build.initial import Store, another_literal, defaults_of, kind_of, made_by_init, sets
+from pylivepatch.build.names import shown
 from pylivepatch.build.nodes import walk
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import FunctionNode, items_of
@@ -21,26 +24,31 @@ from pylivepatch.build.source import is_plain
 from pylivepatch.build.stdlib import made_with
 from pylivepatch.patch import ValueChange
 
-Store = tuple[FunctionNode, ast.stmt]
-"""A method, and the statement in it that binds an attribute of ``self``."""
-
 
 def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) -> None:
     """Report and carry what instances of the class (``context`` is its body's) newly need."""
     before, after = stores_of(old), stores_of(new)
     for base in _new_bases(context):
         after = {**stores_of(base), **after}
-    inherited = _inherited(context) if after.keys() - before.keys() else set()
+    known = _parameters(old)
+    by_init = {name for name, stores in before.items() if made_by_init(stores, None)}
+    fresh = {name for name, stores in after.items() if made_by_init(stores, known)} - by_init
+    found = {**_inherited(context), **_given(old, new)} if fresh or after.keys() - before.keys() else {}
     for name, stores in after.items():
-        if name in inherited and name not in before:
+        made = made_by_init(stores, known)
+        if name in fresh and name in found:
+            _set_over(context, name, stores, found[name], made)
+        elif name in found and name not in before:
             continue
-        if name not in before:
-            _new_attribute(context, old, new, name, stores)
+        elif name in fresh or name not in before:
+            _new_attribute(context, old, new, name, stores, some_have_it=name in before)
         elif "" not in (kinds := {_category(before[name]), _category(stores)}) and len(kinds) > 1:
             why = "is made as another kind of value than instances that exist have"
             _refuse(context, name, stores, why, before[name])
         elif (why := _other_default(old, new, stores)) and _read_elsewhere(context, name, []):
             _refuse(context, name, stores, why, before[name])
+        elif name not in fresh and another_literal(made_by_init(before[name], None), made):
+            _tell(context, name, stores, f"{sets(made)}; instances that exist keep what they have", before[name])
 
 
 def only_adds_defaults(context: Context, old: FunctionNode, new: FunctionNode) -> bool:
@@ -63,23 +71,38 @@ def stores_of(node: ast.ClassDef) -> dict[str, list[Store]]:
     return found
 
 
-def _inherited(context: Context) -> set[str]:
-    """The attributes that instances have from the old version's classes above this one: set by an ``__init__``, or
-    found in a class.
+def _given(old: ast.ClassDef, new: ast.ClassDef) -> dict[str, ast.expr | None]:
+    """What the class itself gives its instances after the load, of the names that the old one has; ``None`` for what is
+    not known.
+    """
+    before, after = ([item for item in items_of(node.body) if item.kind == "value"] for node in (old, new))
+    given: dict[str, ast.expr | None] = {item.name: item.value for item in before}
+    given |= {item.name: item.value for item in after if item.name in given}
+    return given | dict.fromkeys(item.name for item in before if item.guard)
+
+
+def _inherited(context: Context) -> dict[str, ast.expr | None]:
+    """The attributes that instances have from the old version's classes above this one, set by an ``__init__`` or
+    found in a class → the value, or ``None`` where it is not known.
     """
     classes = context.world.old.classes
     cls = classes.all.get((context.module, context.owner))
     if cls is None:
-        return set()
+        return {}
     above = list(classes.ancestors(cls))
-    values = {item.name for base in above for item in base.items if item.kind == "value" and not item.guard}
+    values: dict[str, ast.expr | None] = {
+        item.name: item.value
+        for base in reversed(above)
+        for item in base.items
+        if item.kind == "value" and not item.guard
+    }
     deleted = {
         node.attr
         for base in above
         for node in walk(base.node)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Del)
     }
-    found: set[str] = set()
+    found: dict[str, ast.expr | None] = {}
     for one in (cls, *above):
         item = one.defines.get("__init__")
         if item is None:
@@ -89,11 +112,13 @@ def _inherited(context: Context) -> set[str]:
         certain = _certain(item.function.body)
         if one is not cls:
             own = _self_name(item.function)
-            found |= {name for statement in certain for name in _targets(statement, own)} - deleted
+            stores = {name: statement for statement in certain for name in _targets(statement, own)}
+            for name in stores.keys() - deleted - found.keys():
+                found[name] = getattr(stores[name], "value", None) if _self_attribute(stores[name], own) else None
         if not any(_passes_on(statement, one.node) for statement in certain):  # those above this one do not run
             return values | found
     outside = set(classes.outside(cls))
-    return values | found | (made_with(outside.pop()) if len(outside) == 1 else frozenset())
+    return values | dict.fromkeys(made_with(outside.pop()) if len(outside) == 1 else ()) | found
 
 
 def _certain(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -125,12 +150,35 @@ def _new_bases(context: Context) -> list[ast.ClassDef]:
     return [base.node for base in new.ancestors(new.all[symbol]) if base.symbol not in before]
 
 
-def _new_attribute(
-    context: Context, old: ast.ClassDef, node: ast.ClassDef, name: str, stores: list[Store]
+def _set_over(
+    context: Context, name: str, stores: list[Store], found: ast.expr | None, made: list[ast.expr | None]
 ) -> None:
+    """``__init__`` newly sets what instances that exist have otherwise: from a class, or from a base's ``__init__``."""
+    if found is not None and is_plain(found) and all(one is not None and same_tree(found, one) for one in made):
+        return
+    what = shown(found) if found is not None else "what a base gives"
+    place = _read_elsewhere(context, name, [function for function, _ in stores if function.name == "__init__"])
+    kinds = {kind_of(found), kind_of(made[0]) if len(made) == 1 else ""}
+    if place is not None and len(kinds) > 1 and "" not in kinds:
+        why = f"is newly set by __init__; instances that exist have {what}, and {place} reads it"
+        _refuse(context, name, stores, why)
+    else:
+        _tell(context, name, stores, f"newly {sets(made)}; instances that exist have {what}")
+
+
+def _new_attribute(
+    context: Context,
+    old: ast.ClassDef,
+    node: ast.ClassDef,
+    name: str,
+    stores: list[Store],
+    *,
+    some_have_it: bool,
+) -> None:
+    """``some_have_it``: another method of the old version sets it, in instances for which it was called."""
     place = _read_elsewhere(context, name, [function for function, _ in stores])
-    if place is None or any(item.name == name and item.kind == "value" for item in items_of(old.body)):
-        return  # instances that exist find what the old class gives
+    if place is None:
+        return
     value = _default_of(stores, _parameters(old))
     later = _set_elsewhere(context, name, stores) if value is not None else []
     if any(isinstance(one.ctx, ast.Del) for _, one in later):
@@ -142,7 +190,10 @@ def _new_attribute(
             return  # a property: what its setter keeps has a name of its own
         if item.kind == "value" and value is not None and same_tree(item.value, value):
             return
-        _refuse(context, name, stores, f"is new; instances that exist find the class's instead, and {place} reads it")
+        why = f"is new; instances that exist find the class's instead, and {place} reads it"
+        _refuse(context, name, stores, why)
+    elif some_have_it and (value is None or context.shape in ("fields", "enum") or "__slots__" in bound):
+        _tell(context, name, stores, "now sets it in every instance; some that exist may not have it")
     elif value is None or context.shape in ("fields", "enum") or "__slots__" in bound:
         _refuse(context, name, stores, f"is new; instances that exist do not have it, and {place} reads it")
     else:
@@ -173,7 +224,7 @@ def _default_of(stores: list[Store], old_parameters: set[str]) -> ast.expr | Non
     function, statement = made[0]
     value = getattr(statement, "value", None)
     if isinstance(value, ast.Name) and value.id not in old_parameters:
-        value = _defaults(function).get(value.id)
+        value = defaults_of(function).get(value.id)
     return value if is_plain(value) else None
 
 
@@ -201,7 +252,7 @@ def _other_default(old: ast.ClassDef, new: ast.ClassDef, stores: list[Store]) ->
 def _init_defaults(node: ast.ClassDef) -> dict[str, ast.expr | None]:
     for item in items_of(node.body):
         if item.kind == "function" and item.name == "__init__" and not item.typing_only:
-            return _defaults(item.function)
+            return defaults_of(item.function)
     return {}
 
 
@@ -211,18 +262,6 @@ def _parameters(node: ast.ClassDef) -> set[str]:
         if item.kind == "function" and item.name == "__init__":
             return {argument.arg for argument in walk(item.function.args) if isinstance(argument, ast.arg)}
     return set()
-
-
-def _defaults(function: FunctionNode) -> dict[str, ast.expr | None]:
-    """Parameter → its default; none that the body binds anew."""
-    arguments = function.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    found: dict[str, ast.expr | None] = dict(
-        zip([argument.arg for argument in positional][::-1], arguments.defaults[::-1], strict=False)
-    )
-    found |= {one.arg: value for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)}
-    bound = {node.id for node in walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    return {name: value for name, value in found.items() if name not in bound}
 
 
 def _set_elsewhere(context: Context, name: str, stores: list[Store]) -> list[tuple[str, ast.Attribute]]:
@@ -260,15 +299,18 @@ def _stored_in(statement: ast.stmt, name: str) -> Iterator[ast.AST]:
 
 def _category(stores: list[Store]) -> str:
     """The kind of value that ``__init__`` gives an attribute, where it is plain to see; ``""`` where it is not."""
-    made = [node for function, node in stores if function.name == "__init__"]
-    match [getattr(node, "value", None) for node in made]:
-        case [ast.Constant(value=value)]:
-            return type(value).__name__
-        case [ast.List() | ast.Dict() | ast.Set() | ast.Tuple() as display]:
-            return type(display).__name__.lower()
-        case [ast.Call(func=ast.Name(id="list" | "dict" | "set" | "tuple" as name), args=[])]:
-            return name
-    return ""
+    made = made_by_init(stores, None)
+    return kind_of(made[0]) if len(made) == 1 else ""
+
+
+def _tell(context: Context, name: str, stores: list[Store], what: str, before: list[Store] | None = None) -> None:
+    context.report.note(
+        codes.MAY_BE_STALE,
+        context.symbol(name),
+        f"__init__ {what}",
+        old_line=before[0][1].lineno if before else 0,
+        new_line=stores[0][1].lineno,
+    )
 
 
 def _refuse(

@@ -70,6 +70,59 @@ def test_a_new_attribute(title: str, tmp_path: Path) -> None:
     assert summary(build(tmp_path, OLD, after)) == sorted(expected)
 
 
+GIVEN = "class B:\n    b = 1\n    t = None\n"
+GIVEN += "class C(B):\n    c = None\n    s = 'x'\n    def m(self): return (self.b, self.c)\n"
+START = "    def start(self): self.d = 1\n    def n(self): return self.d\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("self.c = 3", ["!PLP255 C.c"]),
+        ("self.c = []", ["!PLP255 C.c"]),
+        ("self.b = ''", ["!PLP255 C.b"]),
+        ("self.c = None", []),
+        ("self.b = 2", [".PLP226 C.b"]),
+        ("self.b = 1", []),
+        ("self.c = open('x')", [".PLP226 C.c"]),
+        ("self.s = 5", [".PLP226 C.s"]),  # of another kind, but no code of the tree reads it
+        ("self.t = 5", [".PLP226 C.t"]),
+        ("self.d = 5", ["PLP215 C.d", ".PLP226 C.d"]),  # another method set it, in some instances
+        ("self.d = []", [".PLP226 C.d"]),
+    ],
+)
+def test_init_newly_sets_what_instances_find_elsewhere(tmp_path: Path, lines: str, expected: list[str]) -> None:
+    after = f"{GIVEN}{START}    def __init__(self):\n        {lines}\n"
+    assert summary(build(tmp_path, GIVEN + START, after)) == sorted([*expected, "PLP211 C.__init__"])
+
+
+@pytest.mark.parametrize(("value", "told"), [("1", []), ("2", [".PLP226 C.b"])])
+def test_init_newly_sets_what_a_bases_init_set_before(tmp_path: Path, value: str, told: list[str]) -> None:
+    old = "class B:\n    def __init__(self): self.b = 1\n"
+    old += "class C(B):\n    def __init__(self):\n        super().__init__()\n"
+    result = build(tmp_path, old, f"{old}        self.b = {value}\n")
+    assert summary(result) == [*told, "PLP210 C.__init__"]
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [("1", "2", True), ("None", "a", True), ("a", "3", True), ("a", "a + 1", False)],
+)
+def test_instances_that_exist_keep_another_initial_value(tmp_path: Path, was: str, now: str, told: bool) -> None:
+    old = f"class C:\n    def __init__(self, a=1):\n        self.a = {was}\n    def m(self): return self.a\n"
+    result = build(tmp_path, old, old.replace(f"= {was}\n", f"= {now}\n"))
+    assert summary(result) == sorted(["PLP210 C.__init__", *[".PLP226 C.a"] * told])
+
+
+def test_instances_that_exist_keep_the_value_that_the_note_speaks_of(package: Make) -> None:
+    pair = package({"m.py": OLD.replace("= a", "= 1")}, {"m.py": OLD.replace("= a", "= 2")})
+    module = pair.module("m")
+    before = module.C()
+    applied = pair.load()
+    assert (before.m(), module.C().m()) == (1, 2)
+    applied.unload()
+
+
 def test_an_attribute_of_another_kind(tmp_path: Path) -> None:
     before = "class C:\n    def __init__(self):\n        self.a = []\n    def m(self): return self.a\n"
     result = build(tmp_path, before, before.replace("[]", "{}"))
