@@ -32,6 +32,7 @@ from pylivepatch.build.registered import (
     reaches_everything,
     registered_by_annotation,
     registers,
+    taken_already,
     unregister,
 )
 from pylivepatch.build.removed import tell_defaults
@@ -378,6 +379,12 @@ def _made_new(context: Context, new: Item) -> NewFunction | None:
             "define it once, on a line of its own",
         )
     decorators = _check_decorators(context, new, refuse)
+    if is_registered(context, new) and (why := taken_already(context, new)):
+        refuse(
+            codes.FUNCTION_REMOVED,
+            f"the new implementation of a generic function would take the place of another one: {why}",
+            "change the one that is registered, instead of registering another",
+        )
     _check_defaults(context, new, [*node.args.defaults, *filter(None, node.args.kw_defaults)])
     _check_annotations(context, new)
     if report.stopped(found):

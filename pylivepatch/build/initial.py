@@ -49,7 +49,7 @@ def another_literal(before: list[ast.expr | None], after: list[ast.expr | None])
 def sets(made: list[ast.expr | None]) -> str:
     """For a message: ``sets it to 1``."""
     values = [shown(one) for one in made if one is not None]
-    return f"sets it to {' or '.join(dict.fromkeys(values))}" if values else "sets it"
+    return f"sets it to {' or '.join(dict.fromkeys(values))}" if values else "sets it otherwise"
 
 
 def defaults_of(function: FunctionNode) -> dict[str, ast.expr | None]:

@@ -38,13 +38,13 @@ def dispatchers_of(context: Context, item: Item, *, old: bool = False) -> list[a
     """What the decorators of the function name before ``.register``, where these are generic functions of the tree."""
     version = context.world.old if old else context.world.new
     bases = [base for base in map(_registering, item.function.decorator_list) if base is not None]
-    return [base for base in bases if _found(context, version, base)]
+    return [base for base in bases if _found(version, context.module, context.owner, base)]
 
 
 def registers(context: Context, decorator: ast.expr) -> bool:
     """Whether the decorator does nothing but to register with a generic function of the tree. Raises ``Unsafe``."""
     base = _registering(decorator)
-    if base is None or not _found(context, context.world.new, base):
+    if base is None or not _found(context.world.new, context.module, context.owner, base):
         return False
     if isinstance(decorator, ast.Call):
         if len(decorator.args) != 1 or decorator.keywords:
@@ -58,9 +58,25 @@ def registers(context: Context, decorator: ast.expr) -> bool:
 def reaches_everything(context: Context, item: Item, *, old: bool = False) -> bool:
     """Whether no import-time result was made with the generic functions of the function; reports what was."""
     version = context.world.old if old else context.world.new
-    found = filter(None, (_found(context, version, base) for base in dispatchers_of(context, item, old=old)))
-    whole = [check_function(context, item, [name], module=home) for home, name in dict.fromkeys(found)]
+    whole = [check_function(context, item, [name], module=home) for home, name in _generics(context, version, item)]
     return all(whole)
+
+
+def taken_already(context: Context, item: Item) -> str:
+    """Why a new implementation would take the place of another one, which the registry has by then; ``""`` if not."""
+    if "object" in _with_other_names(context.world.new, _own_classes(item)):
+        return "it is for object, for which the generic function itself is registered"
+    if place := _registered_again(context, context.world.new, item):
+        return f"the new version registers another one for the class, too ({place})"
+    return ""
+
+
+def share_a_class(context: Context, one: Item, other: Item) -> bool:
+    """Whether both implementations of the old version are registered with one generic function for one class."""
+    version = context.world.old
+    if not _generics(context, version, one) & _generics(context, version, other):
+        return False
+    return not _with_other_names(version, _own_classes(one)).isdisjoint(_own_classes(other))
 
 
 def unregister(context: Context, item: Item) -> bool:
@@ -85,7 +101,7 @@ def unregister(context: Context, item: Item) -> bool:
         return refuse(f"the decorator {ast.unparse(unknown[0])} may have handed it on")
     if "object" in _own_classes(item):
         return refuse("what it did for object before that is not known")
-    if place := _registered_again(context, item):
+    if place := _registered_again(context, context.world.old, item):
         return refuse(f"the class was registered with another one, too ({place}), which would be found without it")
     if any(is_private(part.id) for base in bases for part in ast.walk(base) if isinstance(part, ast.Name)):
         return refuse("the generic function has a private name")
@@ -100,13 +116,20 @@ def unregister(context: Context, item: Item) -> bool:
     return True
 
 
-def _registered_again(context: Context, item: Item) -> str:
-    """Where another implementation is registered for a class of this one in the old version, by the class's name."""
-    own = _with_other_names(context.world.old, _own_classes(item))
-    names = {_last(base) for base in dispatchers_of(context, item, old=True)}
-    for uses in context.world.old.modules.values():
+def _registered_again(context: Context, version: Version, item: Item) -> str:
+    """Where another implementation is registered for a class of this one, by the class's name."""
+    own = _with_other_names(version, _own_classes(item))
+    generics = _generics(context, version, item)
+    names = {name.rpartition(".")[2] for _, name in generics}
+    for module, uses in version.modules.items():
         if "register" not in uses.attributes:
             continue
+        owners = {
+            id(one.node): owner
+            for (home, owner), cls in version.classes.all.items()
+            if home == module
+            for one in cls.items
+        }
         known = {id(decorator) for decorator in item.function.decorator_list}
         for node in walk(uses.source.tree):
             registering: list[tuple[ast.expr, FunctionNode | None]] = []
@@ -117,9 +140,18 @@ def _registered_again(context: Context, item: Item) -> str:
                 registering = [(node, None)]
             for one, function in registering:
                 base = _registering(one)
-                if base is not None and _last(base) in names and not own.isdisjoint(_classes(one, function)):
+                if base is None or own.isdisjoint(_classes(one, function)):
+                    continue
+                found = _found(version, module, owners.get(id(function), ""), base)
+                if found in generics if found else _last(base) in names:
                     return f"{uses.source.path}:{one.lineno}"
     return ""
+
+
+def _generics(context: Context, version: Version, item: Item) -> set[tuple[str, str]]:
+    """The generic functions of the tree that the function is registered with: module, and name in it."""
+    bases = filter(None, map(_registering, item.function.decorator_list))
+    return set(filter(None, (_found(version, context.module, context.owner, base) for base in bases)))
 
 
 def _with_other_names(version: Version, found: set[str]) -> set[str]:
@@ -175,14 +207,14 @@ def _registering(decorator: ast.expr) -> ast.expr | None:
     return node.value if isinstance(node, ast.Attribute) and node.attr == "register" else None
 
 
-def _found(context: Context, version: Version, node: ast.expr) -> tuple[str, str] | None:
-    """The module and the name in it of the generic function that ``node`` names."""
-    uses = version.modules[context.module]
-    if context.owner and isinstance(node, ast.Name):
-        cls = version.classes.all.get((context.module, context.owner))
-        if cls is not None and _defines(items_of(cls.node.body), node.id, context.module, version):
-            return context.module, f"{context.owner}.{node.id}"
-    home, name = version.resolve(context.module, uses.names.dotted(node))
+def _found(version: Version, module: str, owner: str, node: ast.expr) -> tuple[str, str] | None:
+    """The module and the name in it of the generic function that ``node`` names, in a body of the name ``owner``."""
+    uses = version.modules[module]
+    if owner and isinstance(node, ast.Name):
+        cls = version.classes.all.get((module, owner))
+        if cls is not None and _defines(items_of(cls.node.body), node.id, module, version):
+            return module, f"{owner}.{node.id}"
+    home, name = version.resolve(module, uses.names.dotted(node))
     there = version.modules.get(home)
     return (home, name) if there is not None and _defines(there.items, name, home, version) else None
 

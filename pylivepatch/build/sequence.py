@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names
-from pylivepatch.build.registered import is_registered
+from pylivepatch.build.registered import is_registered, share_a_class
 from pylivepatch.build.same import fingerprint
 from pylivepatch.build.scope import Item, import_text
 from pylivepatch.build.uses import Evaluated, evaluated_of, executed_nodes
@@ -26,6 +26,7 @@ def check_order(context: Context, old: list[Item], new: list[Item], reused: set[
     """Report what the order of definitions changes. ``reused`` are names that are refused already."""
     scopes = _Scope(context, old, new, old=True), _Scope(context, new, old, old=False)
     told = _check_last(context, *scopes, reused)
+    told |= _check_registered(context, *scopes)
     told |= _check_readers(context, *scopes, told | reused)
     if not told:
         _check_statements(context, *scopes)
@@ -42,6 +43,11 @@ class _Scope:
         live = [item for item in self.items if item.kind != "function" or not _is_overload(item, names)]
         functions = [item for item in live if item.kind == "function"]
         pairs = _pairs_by_name(functions, [item for item in others if item.kind == "function"], old)
+        self.registered = {
+            (item.name, pairs.get(id(item.node), item.line)): item
+            for item in functions
+            if is_registered(context, item, old=old)
+        }
         self.binders: dict[str, list[tuple[int, Token, Item]]] = {}
         counts = {id(item) for item in live}
         for position, item in enumerate(self.items):
@@ -123,6 +129,28 @@ def _check_last(context: Context, old: _Scope, new: _Scope, reused: set[str]) ->
             old_line=first.line,
             new_line=last.line,
         )
+    return told
+
+
+def _check_registered(context: Context, old: _Scope, new: _Scope) -> set[str]:
+    """Of two implementations of a generic function for one class, the later one is live."""
+    told = set()
+    places = {key: position for position, key in enumerate(new.registered)}
+    both = [key for key in old.registered if key in places]
+    for number, first in enumerate(both):
+        for last in both[number + 1 :]:
+            one, other = old.registered[first], old.registered[last]
+            if places[first] > places[last] and share_a_class(context, one, other):
+                told |= {one.name, other.name}
+                context.report.refused(
+                    codes.ORDER_CHANGED,
+                    context.symbol(other.name),
+                    f"it is registered for a class of {one.name}, too, and comes before it now: the generic function "
+                    f"would have the one that comes last",
+                    "leave their order as it was, or change the body of the last one",
+                    old_line=other.line,
+                    new_line=new.registered[last].line,
+                )
     return told
 
 

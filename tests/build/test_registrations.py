@@ -158,6 +158,49 @@ def test_one_that_took_the_place_of_another_cannot_be_registered_otherwise(tmp_p
     assert summary(result) == ["!PLP236 _"]
 
 
+INT_A, INT_B = (f"@show.register\ndef _{n}(x: int): return '{n}'\n" for n in "ab")
+BY_CALL = "def by_call(x): return 1\nshow.register(int, by_call)\n"
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (INT_A, ["!PLP285 _b"]),
+        (INT_A.replace("int", "Number"), ["!PLP285 _b"]),
+        (INT_A.replace("int", "str"), []),
+        (INT_A.replace("show", "other"), []),
+    ],
+)
+def test_two_for_one_class_stay_in_their_order(tmp_path: Path, last: str, expected: list[str]) -> None:
+    head = BASE + BASE.replace("show", "other") + "Number = int\n"
+    assert summary(build(tmp_path, head + last + INT_B, head + INT_B + last)) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (INT_A, INT_A + INT_B, ["!PLP236 _b"]),
+        (INT_A, INT_B + INT_A, ["!PLP236 _b"]),
+        (BY_CALL, BY_CALL + INT_B, ["!PLP236 _b"]),
+        ("", INT_B.replace("int", "object"), ["!PLP236 _b"]),
+        ("O = object\n", "O = object\n" + INT_B.replace("int", "O"), ["!PLP236 _b"]),
+        (INT_A + INT_B.replace("int", "str"), INT_A + INT_B, ["!PLP236 _b"]),
+        (INT_A, INT_B, [".PLP222 _a", "PLP208 _a", "PLP211 _b"]),
+        (INT_A.replace("show", "other"), INT_A.replace("show", "other") + INT_B, ["PLP211 _b"]),
+    ],
+)
+def test_a_new_one_takes_no_place_of_another(tmp_path: Path, old: str, new: str, expected: list[str]) -> None:
+    head = BASE + BASE.replace("show", "other")
+    assert summary(build(tmp_path, head + old, head + new)) == expected
+
+
+def test_methods_of_one_name_in_two_classes_are_two_generic_functions(tmp_path: Path) -> None:
+    body = "    @functools.singledispatchmethod\n    def show(self, x): return 'any'\n"
+    impl = "    @show.register\n    def _int(self, x: int): return 'int'\n"
+    old = f"import functools\nclass A:\n{body}{impl}class B:\n{body}"
+    assert summary(build(tmp_path, old, old + impl)) == ["PLP211 B._int"]
+
+
 def test_a_generic_function_is_never_left_without_its_default(package: Make) -> None:
     gone = "anything = object\n@show.register(anything)\ndef _(x): return 'another'\n"
     pair = package({"m.py": BASE + gone}, {"m.py": BASE + "anything = object\n"})
