@@ -18,6 +18,7 @@ from pylivepatch.build.order import order_modules
 from pylivepatch.build.points import with_point
 from pylivepatch.build.same import same_tree
 from pylivepatch.build.source import TOO_DEEP, Source, decode
+from pylivepatch.build.stars import follow_stars
 from pylivepatch.build.tree import File, is_text_only
 from pylivepatch.build.word import Word
 from pylivepatch.build.world import World
@@ -69,7 +70,7 @@ def compare_trees(
             raise SourceError(
                 "the file is nested too deeply to compare", where=path, advice=TOO_DEEP
             ) from problem
-        _star_imported(context)
+    follow_stars(contexts)
     follow_values(contexts)
     check_reads(contexts)
     patches = tuple(
@@ -217,29 +218,3 @@ def _names_module(file: File, module: str) -> bool:
             case ast.Constant(value=str(text)) if text.strip(".") in (last, module) or f"{module}." in text:
                 return True
     return False
-
-
-def _star_imported(context: Context) -> None:
-    """A new public name does not reach those who copied all names out of the module."""
-    new_names = [change for change in context.changes if not isinstance(change, FunctionChange)]
-    for copy in context.world.new.copies.get(context.module, ()):
-        if copy.name != "*":
-            continue
-        for change in new_names:
-            name = change.target
-            if "." in name or name.startswith("_") or getattr(change, "old", None) is not None:
-                continue
-            user = context.world.new.modules[copy.importer]
-            if name in user.mentioned or any(
-                (copy.importer, name) in other.imported_anywhere
-                for other in context.world.new.modules.values()
-            ):
-                context.report.refused(
-                    codes.STAR_IMPORT,
-                    name,
-                    f"the new name is used through `from {copy.module} import *` in "
-                    f"{user.source.path}:{copy.line}, "
-                    "which ran already",
-                    "import the name by itself where it is used",
-                    new_line=_order(change)[1],
-                )
