@@ -15,6 +15,7 @@ from typing import Literal
 
 Kind = Literal["function", "class", "value", "annotation", "import", "docstring", "code", "future", "star"]
 _ANY = "…"
+_TYPING = ("typing", "typing_extensions")
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -157,11 +158,58 @@ def import_text(item: Item) -> str:
 
 
 def is_type_checking(test: ast.expr) -> bool:
-    """``if TYPE_CHECKING``, however it is spelled."""
+    """``if TYPE_CHECKING``, however it is spelled, of which it is known that it is false when the module runs."""
+    if getattr(test, _OWN, False):
+        return False
     match test:
         case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
             return True
     return False
+
+
+_OWN = "is_a_flag_of_its_own"
+"""Set on the tests that :func:`mark_own_flags` finds: they stand in the tree, which all look at by parts."""
+
+
+def mark_own_flags(tree: ast.Module) -> None:
+    """Find each ``if TYPE_CHECKING`` whose flag may be true when the module runs: it is not the one of ``typing``, nor
+    set to ``False``.
+    """
+    own: set[str] = set()
+    stars: set[str | None] = set()
+    bound: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                modules = {one.asname or one.name.partition(".")[0]: one.name for one in names}
+                bound |= modules.keys()
+                own |= {name for name, module in modules.items() if module not in _TYPING}
+            case ast.ImportFrom(module=module, level=level, names=names):
+                stars |= {None if level else module for one in names if one.name == "*"}
+                for one in names:
+                    bound.add(one.asname or one.name)
+                    if level or module not in _TYPING or one.name != "TYPE_CHECKING":
+                        own.add(one.asname or one.name)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=False)):
+                bound.add(name)
+            case ast.AnnAssign(target=ast.Name(id=name), value=None | ast.Constant(value=False)):
+                bound.add(name)
+            case ast.Assign(targets=targets):
+                own |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+            case ast.AnnAssign(target=ast.Name(id=name)) | ast.AugAssign(target=ast.Name(id=name)):
+                own.add(name)
+            case ast.NamedExpr(target=ast.Name(id=name)):
+                own.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                own.add(name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and is_type_checking(node.test):
+            root: ast.expr = node.test
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            known = isinstance(root, ast.Name) and root.id not in own
+            if not known or (isinstance(root, ast.Name) and root.id not in bound and stars - {*_TYPING}):
+                setattr(node.test, _OWN, True)
 
 
 def is_main(test: ast.expr) -> bool:

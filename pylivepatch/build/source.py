@@ -18,6 +18,7 @@ from functools import cached_property
 from types import CodeType
 
 from pylivepatch.build.nodes import walk
+from pylivepatch.build.scope import mark_own_flags
 from pylivepatch.errors import SourceError
 
 TOO_DEEP = "split the expression that is nested so deeply, or leave the file out of the diff"
@@ -36,6 +37,8 @@ class Source:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tree", _parse(self.text, self.path))
+        if "TYPE_CHECKING" in self.text:
+            mark_own_flags(self.tree)
 
     @cached_property
     def codes(self) -> dict[tuple[str, int], list[CodeType]]:

@@ -437,6 +437,31 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
         "import sys\nif sys.flags.debug:\n    x = open('x')\n",
         ["!PLP235 x", "!PLP280 "],
     ),
+    "under a flag of the module's own, not of typing": (
+        "TYPE_CHECKING = True\nif TYPE_CHECKING:\n    x = 1\n",
+        "TYPE_CHECKING = True\nif TYPE_CHECKING:\n    x = 2\n",
+        ["!PLP235 x"],
+    ),
+    "under a flag from elsewhere": (
+        "from flags import TYPE_CHECKING\nif TYPE_CHECKING:\n    x = 1\n",
+        "from flags import TYPE_CHECKING\nif TYPE_CHECKING:\n    x = 2\n",
+        ["!PLP235 x"],
+    ),
+    "under a flag of another module": (
+        "import flags\nif flags.TYPE_CHECKING:\n    x = 1\n",
+        "import flags\nif flags.TYPE_CHECKING:\n    x = 2\n",
+        ["!PLP235 x"],
+    ),
+    "under the flag of typing by another name": (
+        "import typing as t\nif t.TYPE_CHECKING:\n    x = 1\n",
+        "import typing as t\nif t.TYPE_CHECKING:\n    x = 2\n",
+        [".PLP220 x"],
+    ),
+    "under a flag that is false": (
+        "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    x = 1\n",
+        "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    x = 2\n",
+        [".PLP220 x"],
+    ),
     "a new star import": ("import a\n", "import a\nfrom a import *\n", ["!PLP271 from a import *"]),
     "a __future__ import": (
         "def f(): pass\nx = 1\n",
