@@ -27,11 +27,13 @@ IN_PLACE = (list, dict, set)
 class Made:
     """What a patch has made for one module: by qualified name, the value before and after.
 
-    ``containers``: by the ``id`` of a new content, that and the live container which is to get it.
+    ``containers``: by the ``id`` of a new content, that and the live container that is to get it. ``constants``: what
+    an expression gave, where that is a constant: ``a = b = "text"`` is compiled once for each name, and makes one object.
     """
 
     values: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     containers: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    constants: dict[CodeType, Any] = field(default_factory=dict)
 
 
 class HasMade(Protocol):

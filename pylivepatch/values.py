@@ -63,7 +63,10 @@ def _original(below: Below, owner: Any, name: str, now: Any) -> Any:
 def load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:
     owner, live, key = check_value(module, item, where, part.arriving, part.below, part.prepared)
     check_bindable(owner, key, where, new=live is MISSING)
-    value = evaluate(marshal.loads(item.payload)[3], module, scratch, part.prepared)
+    code = marshal.loads(item.payload)[3]
+    value = evaluate(code, module, scratch, part.prepared)
+    if any(constant is value for constant in code.co_consts):
+        value = part.made.constants.setdefault(code, value)  # equal code is of one line, too
     part.made.values[item.target] = live, value
     if owner is vars(module):
         scratch[key] = value

@@ -41,3 +41,25 @@ def test_what_was_computed_from_either_name_follows(package: Make) -> None:
     assert (module.f(), module.__version__) == (("1.1", "1.1", "v1.1"), "1.1")
     applied.unload()
     assert (module.f(), module.__version__) == (("1.0", "1.0", "v1.0"), "1.0")
+
+
+@pytest.mark.parametrize("indent", ["", "class C:\n    "])
+def test_both_names_have_one_object(package: Make, indent: str) -> None:
+    pair = package({"m.py": indent + "a = b = 'a text'\n"}, {"m.py": indent + "a = b = c = 'a new text', 1.5\n"})
+    module = pair.module("m")
+    scope = module.C if indent else module
+    was = scope.a
+    applied = pair.load()
+    assert scope.a == ("a new text", 1.5)
+    assert scope.a is scope.b is scope.c
+    applied.unload()
+    assert scope.a is scope.b is was
+
+
+def test_equal_lists_of_one_line_are_two(package: Make) -> None:
+    pair = package({"m.py": "\n"}, {"m.py": "a = [1]; b = [1]\n"})
+    module = pair.module("m")
+    applied = pair.load()
+    assert module.a == module.b
+    assert module.a is not module.b
+    applied.unload()
