@@ -28,7 +28,7 @@ class Made:
     """What a patch has made for one module: by qualified name, the value before and after.
 
     ``containers``: by the ``id`` of a new content, that and the live container that is to get it. ``constants``: what
-    an expression gave, where that is a constant: ``a = b = "text"`` is compiled once for each name, and makes one object.
+    an expression gave, where that is a constant: ``a = b = "text"`` is compiled for each name, and makes one object.
     """
 
     values: dict[str, tuple[Any, Any]] = field(default_factory=dict)

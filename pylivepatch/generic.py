@@ -15,7 +15,7 @@ import functools
 import sys
 import time
 from abc import get_cache_token
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
@@ -88,8 +88,11 @@ def entry(register: FunctionType, cls: type, where: str) -> Entry:
     return Entry(cells["registry"].cell_contents, cls, tuple(then))
 
 
-def registered(dispatcher: Any, functions: Iterable[FunctionType], where: str) -> Iterator[tuple[FunctionType, type]]:
+def registered(
+    dispatcher: Any, functions: Iterable[FunctionType], before: Callable[[dict[Any, Any]], dict[Any, Any]], where: str
+) -> Iterator[tuple[FunctionType, type]]:
     """``register`` and class of each entry where the generic function has one of ``functions``, in it or a wrapper.
+    ``before`` says what a registry had without the patches that are to be replaced.
 
     Raises :class:`CodeMismatch` where it is no generic function, has none of them, or one for ``object``, without which
     it cannot be called.
@@ -97,7 +100,7 @@ def registered(dispatcher: Any, functions: Iterable[FunctionType], where: str) -
     known = {id(function) for function in functions}
     found = registration(getattr(dispatcher, "register", None))
     if found is not None:
-        registry = dict(_variables(found.register)["registry"].cell_contents)
+        registry = before(_variables(found.register)["registry"].cell_contents)
         classes = [cls for cls, one in registry.items() if any(id(inner) in known for inner in unwrap(one))]
         if classes and object not in classes:
             yield from ((found.register, cls) for cls in classes)

@@ -30,7 +30,7 @@ def locate(module: ModuleType, qualname: str, old: CodeType, below: Below) -> li
     named = unwrap(thing)
     found = [f for f in named if same_code(below.code(f), old)]
     if not found:
-        called_so = [f for f in walk([module]) if f.__code__.co_qualname == qualname]
+        called_so = [f for f in (*walk([module]), *below.taken_out(module)) if f.__code__.co_qualname == qualname]
         found = [f for f in called_so if same_code(below.code(f), old)]
         if not found:  # it stands elsewhere: an earlier patch moved the lines of what it did not change
             called_so = [f for f in named if normal_form(below.code(f)) == normal_form(old)] or called_so

@@ -144,7 +144,7 @@ def _load_unregistered(part: Part, module: ModuleType, item: Item, scratch: dict
     goes, dispatchers = marshal.loads(item.payload)
     functions = locate(module, item.target, goes[0], part.below)
     for code in dispatchers:
-        for register, cls in generic.registered(eval(code, vars(module)), functions, where):
+        for register, cls in generic.registered(eval(code, vars(module)), functions, part.below.entries, where):
             _bind_entry(part, register, cls, MISSING, where)
     for function in functions:
         leave(part, function, goes, where)

@@ -238,3 +238,30 @@ def test_of_two_that_are_equal_but_for_their_lines_none_is_taken(package: Make) 
     with pytest.raises(pylivepatch.LivePatchError):
         pylivepatch.load(examine(pair.new, later.parent, name=pair.name + "_later").patch)  # type: ignore[arg-type]
     assert (show(1), show(1.0)) == (1, 1.0)
+
+
+@pytest.mark.parametrize("goes", [INT_A, FOR_INT])
+def test_a_patch_takes_out_what_the_one_that_it_replaces_took_out(package: Make, goes: str) -> None:
+    rest = "def f(): return 0\n" + FOR_TEXT
+    pair = package({"m.py": BASE + goes + rest}, {"m.py": BASE + rest.replace("0", "2")})
+    module = pair.module("m")
+    show, was = module.show, module.show(1)
+    pair.load()
+    assert show(1) == "any"
+    (pair.new / pair.name / "m.py").write_text(BASE + rest.replace("0", "3"))
+    applied = pylivepatch.load(examine(pair.old, pair.new, name="second").patch, replace=True)  # type: ignore[arg-type]
+    assert (show(1), show(""), module.f()) == ("any", "str", 3)
+    applied.unload()
+    assert (show(1), show(""), module.f()) == (was, "str", 0)
+
+
+def test_a_patch_puts_back_what_the_one_that_it_replaces_took_out(package: Make) -> None:
+    rest = "def f(): return 0\n"
+    pair = package({"m.py": BASE + INT_A + rest}, {"m.py": BASE + rest})
+    module = pair.module("m")
+    pair.load()
+    (pair.new / pair.name / "m.py").write_text(BASE + INT_A + rest.replace("0", "3"))
+    applied = pylivepatch.load(examine(pair.old, pair.new, name="second").patch, replace=True)  # type: ignore[arg-type]
+    assert (module.show(1), module.f()) == ("a", 3)
+    applied.unload()
+    assert (module.show(1), module.f()) == ("a", 0)
