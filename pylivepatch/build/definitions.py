@@ -14,6 +14,7 @@ from pylivepatch.build.fields import compare_fields, other_settings, without
 from pylivepatch.build.functions import compare_function, is_compiled_otherwise, is_overload, new_function
 from pylivepatch.build.gone import lose_accessors, siblings, take_away
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
+from pylivepatch.build.initial import tell_what_stays
 from pylivepatch.build.instances import compare_instances
 from pylivepatch.build.names import Names, is_literal, is_shareable
 from pylivepatch.build.newclass import compare_bases, new_class
@@ -534,6 +535,7 @@ def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> No
     shape = next((shape for shape in ("enum", "fields", "unknown") if shape in shapes), "plain")
     has_bases = any(not (isinstance(base, ast.Name) and base.id == "object") for base in after.bases)
     inner = context.inside(new.name, old_items, new_items, shape, has_bases or bool(after.keywords))
-    compare_instances(inner, before, after)
+    stay = compare_instances(inner, before, after)
     taken = compare_fields(context, old, new) if shape == "fields" else frozenset()
     compare_scope(inner, without(old_items, taken), without(new_items, taken))
+    tell_what_stays(inner, stay)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+from typing import NamedTuple
 
+from pylivepatch.build import codes
+from pylivepatch.build.context import Context
 from pylivepatch.build.names import is_literal, shown
 from pylivepatch.build.nodes import walk
 from pylivepatch.build.scope import FunctionNode
@@ -11,6 +14,29 @@ from pylivepatch.build.source import is_plain
 
 Store = tuple[FunctionNode, ast.stmt]
 """A method, and the statement in it that binds an attribute of ``self``."""
+
+
+class Stays(NamedTuple):
+    """What instances that exist keep of an attribute, ``what`` the new ``__init__`` does with it."""
+
+    name: str
+    stores: list[Store]
+    what: str
+    before: list[Store] | None = None
+
+
+def tell_what_stays(context: Context, stay: list[Stays]) -> None:
+    """Note it, unless the new ``__init__`` is refused as a whole."""
+    if any(finding.stops and finding.symbol == context.symbol("__init__") for finding in context.report.findings):
+        return
+    for one in stay:
+        context.report.note(
+            codes.MAY_BE_STALE,
+            context.symbol(one.name),
+            f"__init__ {one.what}",
+            old_line=one.before[0][1].lineno if one.before else 0,
+            new_line=one.stores[0][1].lineno,
+        )
 
 
 def kind_of(value: ast.expr | None) -> str:

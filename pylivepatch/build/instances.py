@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
-from pylivepatch.build.initial import Store, another_literal, defaults_of, kind_of, made_by_init, sets
+from pylivepatch.build.initial import Stays, Store, another_literal, defaults_of, kind_of, made_by_init, sets
 from pylivepatch.build.names import shown
 from pylivepatch.build.nodes import walk
 from pylivepatch.build.same import describe_difference, same_tree
@@ -25,8 +25,11 @@ from pylivepatch.build.stdlib import made_with
 from pylivepatch.patch import ValueChange
 
 
-def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) -> None:
-    """Report and carry what instances of the class (``context`` is its body's) newly need."""
+def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) -> list[Stays]:
+    """Report and carry what instances of the class (``context`` is its body's) newly need. What they keep is told by
+    :func:`tell_what_stays`, when the functions have been looked at.
+    """
+    stay: list[Stays] = []
     before, after = stores_of(old), stores_of(new)
     for base in _new_bases(context):
         after = {**stores_of(base), **after}
@@ -37,18 +40,19 @@ def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) ->
     for name, stores in after.items():
         made = made_by_init(stores, known)
         if name in fresh and name in found:
-            _set_over(context, name, stores, found[name], made)
+            stay += _set_over(context, name, stores, found[name], made)
         elif name in found and name not in before:
             continue
         elif name in fresh or name not in before:
-            _new_attribute(context, old, new, name, stores, some_have_it=name in before)
+            stay += _new_attribute(context, old, new, name, stores, some_have_it=name in before)
         elif "" not in (kinds := {_category(before[name]), _category(stores)}) and len(kinds) > 1:
             why = "is made as another kind of value than instances that exist have"
             _refuse(context, name, stores, why, before[name])
         elif (why := _other_default(old, new, stores)) and _read_elsewhere(context, name, []):
             _refuse(context, name, stores, why, before[name])
-        elif name not in fresh and another_literal(made_by_init(before[name], None), made):
-            _tell(context, name, stores, f"{sets(made)}; instances that exist keep what they have", before[name])
+        elif another_literal(made_by_init(before[name], None), made):
+            stay.append(Stays(name, stores, f"{sets(made)}; instances that exist keep what they have", before[name]))
+    return stay
 
 
 def only_adds_defaults(context: Context, old: FunctionNode, new: FunctionNode) -> bool:
@@ -152,18 +156,18 @@ def _new_bases(context: Context) -> list[ast.ClassDef]:
 
 def _set_over(
     context: Context, name: str, stores: list[Store], found: ast.expr | None, made: list[ast.expr | None]
-) -> None:
+) -> list[Stays]:
     """``__init__`` newly sets what instances that exist have otherwise: from a class, or from a base's ``__init__``."""
     if found is not None and is_plain(found) and all(one is not None and same_tree(found, one) for one in made):
-        return
+        return []
     what = shown(found) if found is not None else "what a base gives"
     place = _read_elsewhere(context, name, [function for function, _ in stores if function.name == "__init__"])
     kinds = {kind_of(found), kind_of(made[0]) if len(made) == 1 else ""}
     if place is not None and len(kinds) > 1 and "" not in kinds:
         why = f"is newly set by __init__; instances that exist have {what}, and {place} reads it"
         _refuse(context, name, stores, why)
-    else:
-        _tell(context, name, stores, f"newly {sets(made)}; instances that exist have {what}")
+        return []
+    return [Stays(name, stores, f"newly {sets(made)}; instances that exist have {what}")]
 
 
 def _new_attribute(
@@ -174,11 +178,11 @@ def _new_attribute(
     stores: list[Store],
     *,
     some_have_it: bool,
-) -> None:
+) -> list[Stays]:
     """``some_have_it``: another method of the old version sets it, in instances for which it was called."""
     place = _read_elsewhere(context, name, [function for function, _ in stores])
     if place is None:
-        return
+        return []
     value = _default_of(stores, _parameters(old))
     later = _set_elsewhere(context, name, stores) if value is not None else []
     if any(isinstance(one.ctx, ast.Del) for _, one in later):
@@ -187,13 +191,13 @@ def _new_attribute(
     if name in bound:
         item = bound[name]
         if item.kind == "function" and item.function.decorator_list:
-            return  # a property: what its setter keeps has a name of its own
+            return []  # a property: what its setter keeps has a name of its own
         if item.kind == "value" and value is not None and same_tree(item.value, value):
-            return
+            return []
         why = f"is new; instances that exist find the class's instead, and {place} reads it"
         _refuse(context, name, stores, why)
     elif some_have_it and (value is None or context.shape in ("fields", "enum") or "__slots__" in bound):
-        _tell(context, name, stores, "now sets it in every instance; some that exist may not have it")
+        return [Stays(name, stores, "now sets it in every instance; some that exist may not have it")]
     elif value is None or context.shape in ("fields", "enum") or "__slots__" in bound:
         _refuse(context, name, stores, f"is new; instances that exist do not have it, and {place} reads it")
     else:
@@ -214,6 +218,7 @@ def _new_attribute(
                 f"{ast.unparse(value)}, whatever it would be by now",
                 new_line=line,
             )
+    return []
 
 
 def _default_of(stores: list[Store], old_parameters: set[str]) -> ast.expr | None:
@@ -301,16 +306,6 @@ def _category(stores: list[Store]) -> str:
     """The kind of value that ``__init__`` gives an attribute, where it is plain to see; ``""`` where it is not."""
     made = made_by_init(stores, None)
     return kind_of(made[0]) if len(made) == 1 else ""
-
-
-def _tell(context: Context, name: str, stores: list[Store], what: str, before: list[Store] | None = None) -> None:
-    context.report.note(
-        codes.MAY_BE_STALE,
-        context.symbol(name),
-        f"__init__ {what}",
-        old_line=before[0][1].lineno if before else 0,
-        new_line=stores[0][1].lineno,
-    )
 
 
 def _refuse(
