@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.names import Names, Unsafe
-from pylivepatch.build.newclass import REMAKERS, check_statement
+from pylivepatch.build.newclass import REMAKERS, check_statement, refuser_of_statement
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import Item, first_line, items_of
 from pylivepatch.build.source import is_plain
@@ -94,18 +94,7 @@ def _compare_settings(context: Context, old: Item, new: Item, fields: tuple[str,
     symbol, node = context.symbol(new.name), new.class_node
     settings = other_settings(context, old, new)
     difference = describe_difference(old.class_node.decorator_list, node.decorator_list)
-
-    def refuse(message: str, advice: str) -> None:
-        context.report.refused(
-            codes.CLASS_STATEMENT,
-            symbol,
-            message,
-            advice,
-            difference=difference,
-            old_line=old.line,
-            new_line=new.line,
-        )
-
+    refuse = refuser_of_statement(context, old, new, difference)
     if rest := settings - _METHODS.keys():
         refuse(
             f"the dataclass is made with another {' and '.join(sorted(rest))}; instances that exist were made with the "

@@ -7,7 +7,7 @@ in it that runs must be known: the bases' metaclasses and ``__init_subclass__``,
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from pylivepatch.build import codes
@@ -83,16 +83,13 @@ def new_class(context: Context, item: Item) -> None:
     context.report.applied(codes.CLASS_ADDED, symbol, "new class", new_line=item.line)
 
 
-def compare_bases(context: Context, old: Item, new: Item) -> None:
-    """Report and carry other bases of a class that exists."""
-    symbol, before, after = context.symbol(new.name), old.class_node, new.class_node
-    names_old, names_new = context.old.names, context.new.names
-    difference = describe_difference(before.bases, after.bases)
+def refuser_of_statement(context: Context, old: Item, new: Item, difference: str) -> Callable[[str, str], None]:
+    """What reports, with a message and an advice, that the statement of a class that exists may not differ so."""
 
     def refuse(message: str, advice: str) -> None:
         context.report.refused(
             codes.CLASS_STATEMENT,
-            symbol,
+            context.symbol(new.name),
             message,
             advice,
             difference=difference,
@@ -100,6 +97,15 @@ def compare_bases(context: Context, old: Item, new: Item) -> None:
             new_line=new.line,
         )
 
+    return refuse
+
+
+def compare_bases(context: Context, old: Item, new: Item) -> None:
+    """Report and carry other bases of a class that exists."""
+    symbol, before, after = context.symbol(new.name), old.class_node, new.class_node
+    names_old, names_new = context.old.names, context.new.names
+    difference = describe_difference(before.bases, after.bases)
+    refuse = refuser_of_statement(context, old, new, difference)
     if not all(map(names_old.dotted, before.bases)) or not all(map(names_new.dotted, after.bases)):
         refuse("the class's bases changed, and some are no plain names", "leave the bases as they were")
         return
