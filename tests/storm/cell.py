@@ -77,9 +77,19 @@ class Result:
 
 
 def run_cell(
-    mode: str, workload: str, *, cycles: int, seed: int, timeout: Callable[[], float] = lambda: 5.0
+    mode: str,
+    workload: str,
+    *,
+    cycles: int,
+    seed: int,
+    timeout: Callable[[], float] = lambda: 5.0,
+    held: bool = False,
 ) -> Result:
-    """Load and unload ``cycles`` times under the workload. A transition that times out was reversed, and is counted."""
+    """Load and unload ``cycles`` times under the workload. A transition that times out was reversed, and is counted.
+
+    ``held``: in the first of each ten cycles somebody stays inside for as long as the load is tried, in the sixth
+    for as long as the unload is, so that these are reversed however quick the machine is.
+    """
     chosen = WORKLOADS[workload]
     result = Result(mode, workload, seed)
     patience = (lambda: 0.1) if mode in chosen.starves else timeout
@@ -97,11 +107,18 @@ def run_cell(
             durations.append(report["duration"])
             result.longest_hold = max(result.longest_hold, report["longest_hold"])
 
+        def holder(turn: int) -> contextlib.AbstractContextManager[None]:
+            return world.somebody_inside() if held and result.cycles % 10 == turn else contextlib.nullcontext()
+
         def cycle() -> None:
             options = MODES[mode]
             if not pylivepatch.patches():
-                attempt(lambda: pylivepatch.load(world.patch, timeout=patience(), **options).report)
+                with holder(0):
+                    attempt(lambda: pylivepatch.load(world.patch, timeout=patience(), **options).report)
             world.await_calls()
+            if pylivepatch.patches():
+                with holder(5):
+                    attempt(lambda: pylivepatch.unload("storm", timeout=patience(), **options))
             for _ in range(10):
                 if not pylivepatch.patches():
                     break

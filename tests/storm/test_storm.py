@@ -98,7 +98,7 @@ def test_the_storm_survives_reversals(mode: str, workload: str, cycles: int, see
     if (mode, workload) == ("per-task", "greenlets"):
         pytest.xfail("a greenlet switched out in a new function beyond the bound meets old ones: consistency.md")
     chance = random.Random(seed)
-    result = run_cell(mode, workload, cycles=cycles, seed=seed, timeout=lambda: chance.random() ** 3 * 0.05)
+    result = run_cell(mode, workload, cycles=cycles, seed=seed, held=True, timeout=lambda: chance.random() ** 3 * 0.05)
     result.switched = result.switched or 1  # none may have had the time: the last one, with nobody inside, had
     assert kept(result)
-    assert cycles < 100 or result.reversed > 0
+    assert result.reversed > 0  # at least the first load, which was held

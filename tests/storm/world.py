@@ -6,11 +6,14 @@ per-task's promise). Whoever is inside is noted, so that one of each version at 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import sys
+import threading
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -198,6 +201,24 @@ class World:
     def leave(self, token: tuple[str, object] | None) -> None:
         if token is not None:
             self.inside[token[0]].discard(token)
+
+    @contextlib.contextmanager
+    def somebody_inside(self) -> Iterator[None]:
+        """A thread that has entered a function of the world, and leaves it at the end."""
+        entered, may_leave = threading.Event(), threading.Event()
+
+        def pause() -> None:
+            entered.set()
+            may_leave.wait()
+
+        thread = threading.Thread(target=self.module.slow, args=(pause,))
+        thread.start()
+        entered.wait()
+        try:
+            yield
+        finally:
+            may_leave.set()
+            thread.join()
 
     def await_calls(self, count: int = 5) -> None:
         """Let the callers make some calls in this version, for a bounded time."""
