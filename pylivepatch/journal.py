@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from pylivepatch.errors import TargetBusy
-from pylivepatch.transition.base import insist
+from pylivepatch.transition.insist import insist
 
 T = TypeVar("T")
 PATCHES, ARRIVALS = "patches", "arrivals"

@@ -19,9 +19,10 @@ from pylivepatch.errors import LivePatchError, TargetBusy
 from pylivepatch.journal import Undertaking
 from pylivepatch.part import Part
 from pylivepatch.stack import Entry, Portion, mark, note_portion, put_on, show_sources, take_off
-from pylivepatch.transition.base import State, Transition
+from pylivepatch.transition.base import Transition
 from pylivepatch.transition.per_task import PerTask
 from pylivepatch.transition.refcount import Refcount
+from pylivepatch.transition.stages import State
 from pylivepatch.transition.stop_machine import StopMachine
 from pylivepatch.transition.swap import Attribute, Guard, Swap
 from pylivepatch.transition.tally import Tally

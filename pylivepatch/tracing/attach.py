@@ -27,7 +27,7 @@ from pylivepatch.errors import TargetBusy, UnswappableShape
 from pylivepatch.ftrace.trampoline import Template, instantiate, traced
 from pylivepatch.ftrace.verify import find_problem_of_traced
 from pylivepatch.journal import is_executing
-from pylivepatch.transition.base import linger
+from pylivepatch.transition.lingering import linger
 
 Hook = Callable[..., object]
 SLOTS = ("on_entry", "on_return", "on_raise")

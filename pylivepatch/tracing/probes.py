@@ -33,7 +33,7 @@ from pylivepatch.tracing import attach
 from pylivepatch.tracing.functions import find, name_of
 from pylivepatch.tracing.records import Who
 from pylivepatch.tracing.tracer import who_runs
-from pylivepatch.transition.base import insist
+from pylivepatch.transition.insist import insist
 
 log = logging.getLogger("pylivepatch")
 

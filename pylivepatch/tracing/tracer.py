@@ -29,8 +29,8 @@ from pylivepatch.errors import NothingToTrace
 from pylivepatch.tracing import attach, text
 from pylivepatch.tracing.functions import find, name_of
 from pylivepatch.tracing.records import ASIDE, KINDS, RESUMED, Record, Traced, Who
-from pylivepatch.transition.base import insist
 from pylivepatch.transition.inside import current_task
+from pylivepatch.transition.insist import insist
 
 _SUSPENDS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _PATIENCE = 5.0  # seconds that the start of a tracing waits for a transition that is under way

@@ -29,7 +29,7 @@ from typing import Any
 from pylivepatch.activeness.greenlets import known, name_of, stack_of
 from pylivepatch.activeness.references import counts, nested_code
 from pylivepatch.errors import LivePatchError
-from pylivepatch.transition.base import State, Transition
+from pylivepatch.transition.base import Transition
 from pylivepatch.transition.inside import (
     EVERYWHERE,
     caller_is_inside,
@@ -38,6 +38,7 @@ from pylivepatch.transition.inside import (
     note_entry,
     tasks_and_threads,
 )
+from pylivepatch.transition.stages import State
 from pylivepatch.transition.swap import Question
 
 _POLL = 0.005  # seconds between two looks for the last one

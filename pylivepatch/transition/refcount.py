@@ -31,8 +31,9 @@ from pylivepatch.activeness.accounts import describe_suspended
 from pylivepatch.activeness.references import Version, counts, references_of_a_frame, version_of
 from pylivepatch.activeness.variables import suspension
 from pylivepatch.commit import switch_if_idle
-from pylivepatch.transition.base import State, Transition
+from pylivepatch.transition.base import Transition
 from pylivepatch.transition.gate import Gate
+from pylivepatch.transition.stages import State
 from pylivepatch.transition.swap import NOBODY_ASKS
 
 _FIRST_POLL, _LAST_POLL = 0.0005, 0.02  # seconds between two looks while draining

@@ -12,8 +12,9 @@ import pytest
 
 import pylivepatch
 from pylivepatch import Patch, TransitionTimeout
-from pylivepatch.transition.base import State, Transition
+from pylivepatch.transition.base import Transition
 from pylivepatch.transition.gate import Gate
+from pylivepatch.transition.stages import State
 from tests.conftest import PATIENCE
 
 

@@ -30,6 +30,7 @@ from pylivepatch.transition import base, swap
 from pylivepatch.transition.base import Transition
 from pylivepatch.transition.gate import Gate
 from pylivepatch.transition.refcount import Refcount
+from pylivepatch.transition.stages import State
 
 SOURCE = """
 MARK = "one"
@@ -129,16 +130,16 @@ def look_and_switch_in_two_calls() -> None:
 
 def reverse_in_two_steps() -> None:
     def reverse(self: Transition) -> None:
-        if self.state in (base.State.COMMITTED, base.State.REVERSED):
+        if self.state in (State.COMMITTED, State.REVERSED):
             return
         seen = self.counter.value
         time.sleep(0.01)
         if not seen:
             return self._committed()
         self.counter.stop()
-        if self.state is not base.State.PREPARED:
+        if self.state is not State.PREPARED:
             self._take_out()
-            self.state = base.State.REVERSED
+            self.state = State.REVERSED
 
     Transition.reverse = reverse  # type: ignore[method-assign]
 

@@ -18,7 +18,7 @@ from pylivepatch.errors import NothingToTrace
 from pylivepatch.tracing import attach, find
 from pylivepatch.tracing.attach import own_code
 from pylivepatch.tracing.records import ASIDE, ENTRY, RAISE, RESUMED, RETURN
-from pylivepatch.transition import base
+from pylivepatch.transition import lingering
 
 
 def short(tracer: pylivepatch.Tracer) -> list[tuple[int, str]]:
@@ -373,17 +373,17 @@ def test_what_lingers_is_not_lost_where_another_thread_adds_some_meanwhile(monke
 
     generator = suspended()
     next(generator)
-    version, count, before = version_of(suspended.__code__), base.counts, list(base._lingering)
+    version, count, before = version_of(suspended.__code__), lingering.counts, list(lingering.LINGERING)
 
     def interfered(versions: Any) -> list[int]:
         found = count(versions)
-        base._lingering.append((version, version))
+        lingering.LINGERING.append((version, version))
         return found
 
-    monkeypatch.setattr(base, "counts", interfered)
-    base._prune_lingering()
-    assert (version, version) in base._lingering
-    base._lingering[:] = before
+    monkeypatch.setattr(lingering, "counts", interfered)
+    lingering.prune()
+    assert (version, version) in lingering.LINGERING
+    lingering.LINGERING[:] = before
 
 
 def test_a_tracing_that_ends_while_a_load_resumes_another_one_does_not_fail_the_load(traced: Any) -> None:
