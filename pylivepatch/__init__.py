@@ -18,8 +18,9 @@ from pylivepatch.taints import Taint, taints
 
 _refusal: EngineUnsupported | None = None
 try:
-    from pylivepatch.core import Applied, force, load, patches, reverse, signal, status, unload
+    from pylivepatch.core import Applied, load, patches, unload
     from pylivepatch.tracing import Probe, Tracer, probe, trace
+    from pylivepatch.underway import force, reverse, signal, status
 except EngineUnsupported as error:  # this interpreter can still build patches, and show them: see __getattr__
     error.__traceback__ = None  # it would keep the frames of the import
     _refusal = error

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from pylivepatch import core
+from pylivepatch import core, underway
 from pylivepatch.errors import TargetBusy
 from pylivepatch.part import live_modules
 from pylivepatch.portrait import portray
@@ -43,7 +43,7 @@ def portrait(modules: Sequence[str] = (), packages: Collection[str] | None = Non
 
 
 def _check_quiet(stack: tuple[core.Applied, ...] | None) -> None:
-    if core.status() is not None or (stack is not None and core.patches() != stack):
+    if underway.status() is not None or (stack is not None and core.patches() != stack):
         raise TargetBusy(
             "a patch is being loaded or unloaded in this process, so it runs neither version as a whole",
             advice="verify again when it is done; `pylivepatch status` tells",

@@ -76,12 +76,13 @@ ALLOWED = {
     | {"stack", "switching", "coming", "incremental", "portions", "below", "cumulative", "way", "removable"}
     | {"activeness", "hooks", "transformers", "brought", "caches", "installed", "patchfile", "patch", "errors"},
     "portrait": set(),
-    "live": {"portrait", "core", "part", "errors"},
+    "underway": {"journal", "errors"},
+    "live": {"portrait", "core", "underway", "part", "errors"},
     "verification": {"portrait", "hooks", "patch", "errors"},
     "rehearsal": {"verification", "live", "core", "patchfile", "patch", "errors"},
     "build": {"patch", "requirement", "hooks", "errors"},
-    "agent": {"core", "activeness", "tracing", "live", "verification", "way", "taints", "compiled", "patchfile"}
-    | {"patch", "errors", "events"},
+    "agent": {"core", "underway", "activeness", "tracing", "live", "verification", "way", "taints", "compiled"}
+    | {"patchfile", "patch", "errors", "events"},
     "report": {"errors"},
     "cli": {"agent", "tracing", "report", "verification", "way", "build", "patchfile", "patch", "hooks", "errors"},
 }

@@ -336,7 +336,7 @@ def _at_exit() -> None:
 
 def _engine() -> Any:
     """The real engine: :mod:`pylivepatch.core`, with the reading of shipped patches beside it."""
-    from pylivepatch import compiled, core, live, tracing
+    from pylivepatch import compiled, core, live, tracing, underway
     from pylivepatch.activeness.everyone import about_greenlets as all_about_greenlets
     from pylivepatch.activeness.everyone import everyone as all_threads_and_tasks
     from pylivepatch.taints import taints as all_taints
@@ -345,10 +345,10 @@ def _engine() -> Any:
         load = staticmethod(core.load)
         unload = staticmethod(core.unload)
         patches = staticmethod(core.patches)
-        status = staticmethod(core.status)
-        reverse = staticmethod(core.reverse)
-        force = staticmethod(core.force)
-        signal = staticmethod(core.signal)
+        status = staticmethod(underway.status)
+        reverse = staticmethod(underway.reverse)
+        force = staticmethod(underway.force)
+        signal = staticmethod(underway.signal)
         taints = staticmethod(all_taints)
         portrait = staticmethod(live.portrait)
         trace = staticmethod(tracing.start)

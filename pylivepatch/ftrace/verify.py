@@ -58,7 +58,6 @@ _AWAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 _FUNCTION = "the function just made"
 _RETURNED = "what is returned"
-_EXIT_STACK = 5  # in the exit handler: lasti, exception, and those of a second one, and a copy
 
 
 def check(original: CodeType, template: Template, adopt: Iterable[Path] = ()) -> None:
@@ -78,22 +77,13 @@ def check(original: CodeType, template: Template, adopt: Iterable[Path] = ()) ->
 def find_problem(original: CodeType, template: Template, adopt: Iterable[Path] = ()) -> str:
     """What is wrong with ``template``, in words; an empty string where nothing is."""
     try:
-        _Comparison(original, template, tuple(adopt), ()).check(counted=True)
+        Comparison(original, template, tuple(adopt), ()).check(counted=True)
     except Problem as problem:
         return str(problem)
     return ""
 
 
-def find_problem_of_traced(original: CodeType, template: Template, *, values: bool = False) -> str:
-    """What is wrong with a template that :func:`pylivepatch.ftrace.trampoline.traced` made; empty where nothing is."""
-    try:
-        _TracedComparison(original, template, values=values).check(counted=True)
-    except Problem as problem:
-        return str(problem)
-    return ""
-
-
-class _Comparison:
+class Comparison:
     """One original and its trampoline (``counted``), or a class body in it that only reports its methods."""
 
     token = 1  # how much the entry hook leaves on the stack
@@ -147,7 +137,7 @@ class _Comparison:
             inner = dict(self.template.nested).get(index)
             if inner is None:
                 raise Problem(f"nobody reports the functions that constant {index} makes")
-            _Comparison(self.original.co_consts[index], inner, paths, (*self.prefix, index)).check(counted=False)
+            Comparison(self.original.co_consts[index], inner, paths, (*self.prefix, index)).check(counted=False)
         if set(dict(self.template.nested)) != set(self.deeper):
             raise Problem("nested code is replaced that should not be")
 
@@ -293,7 +283,7 @@ class _Comparison:
         new = self.new
         if index + 1 >= len(new.instructions) or new.instructions[index].opname != "POP_TOP":
             return False
-        return new.covers[index] is None and _line(new.instructions[index]) is None
+        return new.covers[index] is None and line_of(new.instructions[index]) is None
 
     def _arrive(self, start: int, index: int, counted: bool) -> None:
         """From ``start`` the exit hook must run where ``index`` is a return, and nothing else before it."""
@@ -302,21 +292,21 @@ class _Comparison:
         if not begin <= start <= end:
             raise Problem(f"what goes to {self.old.instructions[index].offset} goes elsewhere")
         if counted and index > self.resume and self.old.instructions[index].opname in _RETURNS:
-            start = self._check_line(start, index, jumped=index in self.targets)
+            start = self._checkline_of(start, index, jumped=index in self.targets)
             self._check_exit(start, end, "on_return")
         elif start != end:
             raise Problem(f"there is more before {self.old.instructions[index].offset} than there should be")
 
-    def _check_line(self, start: int, index: int, *, jumped: bool) -> int:
+    def _checkline_of(self, start: int, index: int, *, jumped: bool) -> int:
         """The return's line is told before its exit hook, if it is to be told. Returns where that begins."""
-        before, line = self.old.instructions[index - 1], _line(self.old.instructions[index])
+        before, line = self.old.instructions[index - 1], line_of(self.old.instructions[index])
         if self.new.instructions[start].opname == "NOP":
             if self.new.instructions[start].positions != self.old.instructions[index].positions:
                 raise Problem(f"the line of the return at {self.old.instructions[index].offset} is another")
             self.tellers[index] = start
             self.used.add(start)
             return start + 1
-        if jumped or before.opname == "RESUME" or _line(before) != line:
+        if jumped or before.opname == "RESUME" or line_of(before) != line:
             raise Problem(f"the line of the return at {self.old.instructions[index].offset} is told in its hook")
         return start
 
@@ -342,12 +332,12 @@ class _Comparison:
         handlers = {cover.target + 1 for cover in self.exits}
         returns = {at for i, at in enumerate(self.image) if self._is_counted_return(i)}
         for start, end in self.hooks.items():
-            line = _line(self.new.instructions[end]) if end in returns else None
+            line = line_of(self.new.instructions[end]) if end in returns else None
             for i in range(start, end):
                 instr = self.new.instructions[i]
                 if self.new.covers[i] is not None and start not in handlers and i not in self.waiting:
                     raise Problem(f"the hook at {instr.offset} is covered by a handler")
-                if _line(instr) != line:
+                if line_of(instr) != line:
                     raise Problem(f"the hook at {instr.offset} has a line of its own")
 
     def _check_covers(self) -> None:
@@ -433,84 +423,11 @@ class _Comparison:
             raise Problem(f"the stack is not deep enough: {self.template.code.co_stacksize}, and {needed} is needed")
 
 
-class _TracedComparison(_Comparison):
-    """The same for code that only tells somebody of its entry and exits: a hook is one call, and there is no late
-    entry. With ``values`` the call has the parameters for its argument, or what is returned. A handler tells of exits
-    by an exception: it covers, at depth 0, what nothing covers in the original."""
-
-    token = 0
-
-    def __init__(self, original: CodeType, template: Template, *, values: bool) -> None:
-        super().__init__(original, template, (), ())
-        self.values = values
-
-    def _check_entry(self, start: int, end: int) -> int:
-        stop = start
-        while stop < end and self.new.instructions[stop].opname != "POP_TOP":
-            stop += 1
-        given = (tuple(parameters(self.original)[:-1]),) if self.values else ()
-        self._check_call(start, min(stop + 1, end), "on_entry", given)
-        return min(stop + 1, end)
-
-    def _check_exit(self, start: int, end: int, way: str) -> None:
-        returns = self.new.instructions[end]
-        if not self.values or way != "on_return":
-            self._check_call(start, end, way)
-        elif returns.opname == "RETURN_CONST":
-            self._check_call(start, end, way, (("LOAD_CONST", returns.arg),))
-        else:
-            self._check_call(start, end, way, (_RETURNED,), below=(_RETURNED,))
-
-    def _check_call(
-        self, start: int, end: int, slot: str, given: tuple[Any, ...] = (), below: tuple[Any, ...] = ()
-    ) -> None:
-        """From ``start`` to ``end`` one call of ``slot`` with ``given``. What lies ``below`` on the stack stays."""
-        if start in self.hooks:
-            return
-        effect = self.follower.follow(start, range(start, end), below, values=self.values)
-        if effect.events != [("call", slot, given)] or effect.stack != [*below] or effect.end != end:
-            raise Problem(f"the hook at {self.new.instructions[start].offset} does not just call {slot}")
-        if effect.visited != set(range(start, end)):
-            raise Problem(f"not every instruction of the hook at {self.new.instructions[start].offset} can be reached")
-        self.hooks[start] = end
-        self.used |= effect.visited
-        self.depth = max(self.depth, effect.depth)
-
-    def _check_uncovered(self, after: Cover | None, offset: int) -> None:
-        if after is None or after[1:] != (0, True):
-            raise Problem(f"the exit handler does not cover {offset} at depth 0")
-        self.exits.add(after)
-
-    def _check_exit_handler(self) -> None:
-        """It tells and raises again; and should the hook raise, the thread's exception state is restored."""
-        if len(self.exits) != 1:
-            raise Problem("there is no one exit handler")
-        (start, _, _), new = next(iter(self.exits)), self.new.instructions
-        end = next((i for i in range(start, len(new)) if new[i].opname == "RERAISE"), start)
-        shape = [(i.opname, i.arg) for i in (new[start], *new[end : end + 4])]
-        wanted = [("PUSH_EXC_INFO", None), ("RERAISE", 2), ("COPY", 3), ("POP_EXCEPT", None), ("RERAISE", 1)]
-        if shape != wanted:
-            raise Problem("the exit handler is not PUSH_EXC_INFO … RERAISE 2, COPY 3, POP_EXCEPT, RERAISE 1")
-        self._check_exit(start + 1, end, "on_raise")
-        for i in range(start, end + 4):
-            restore = Cover(end + 1, 2, True) if i <= end else None
-            instr = new[i]
-            if self.new.covers[i] != restore:
-                raise Problem(f"the exit handler's {instr.opname} at {instr.offset} is covered wrongly")
-            if _line(instr) is not None:
-                raise Problem(f"the exit handler's {instr.opname} at {instr.offset} has a line")
-        self._add([start, *range(end, end + 4)])
-        self.highest = max(self.highest, _EXIT_STACK)
-
-    def _check_late_entry(self) -> None:
-        """There is none."""
-
-
 def _same(a: dis.Instruction, b: dis.Instruction) -> bool:
     if a.opname != b.opname or a.positions != b.positions:
         return False
     return a.opcode in JUMPS or b.arg == unmarked(a)
 
 
-def _line(instr: dis.Instruction | None) -> int | None:
+def line_of(instr: dis.Instruction | None) -> int | None:
     return instr.positions.lineno if instr is not None and instr.positions is not None else None

@@ -25,7 +25,7 @@ from pylivepatch.activeness.references import Version, version_of
 from pylivepatch.commit import at_once, set_codes
 from pylivepatch.errors import TargetBusy, UnswappableShape
 from pylivepatch.ftrace.trampoline import Template, instantiate, traced
-from pylivepatch.ftrace.verify import find_problem_of_traced
+from pylivepatch.ftrace.verify_traced import find_problem_of_traced
 from pylivepatch.journal import is_executing
 from pylivepatch.transition.lingering import linger
 

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from pylivepatch.ftrace.trampoline import traced
-from pylivepatch.ftrace.verify import find_problem_of_traced
+from pylivepatch.ftrace.verify_traced import find_problem_of_traced
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sweep: ModuleType = importlib.import_module("tests.ftrace.sweep")

@@ -18,7 +18,8 @@ from pylivepatch.errors import UnswappableShape
 from pylivepatch.ftrace import assembly
 from pylivepatch.ftrace.assembly import NOWHERE, Handler, Op, disassemble
 from pylivepatch.ftrace.trampoline import Path, Template, traced, trampoline
-from pylivepatch.ftrace.verify import check, find_problem, find_problem_of_traced
+from pylivepatch.ftrace.verify import check, find_problem
+from pylivepatch.ftrace.verify_traced import find_problem_of_traced
 
 # --- originals ----------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ import pylivepatch
 from pylivepatch import Patch
 from pylivepatch.errors import NothingToTrace
 from pylivepatch.ftrace.trampoline import traced as make
-from pylivepatch.ftrace.verify import find_problem_of_traced
+from pylivepatch.ftrace.verify_traced import find_problem_of_traced
 from pylivepatch.tracing import Call, attach
 from pylivepatch.tracing.records import ENTRY, RETURN
 from tests.conftest import PATIENCE
