@@ -11,6 +11,8 @@ from pylivepatch.build.context import Context
 from pylivepatch.build.definitions import compare_scope
 from pylivepatch.build.findings import Finding, Report
 from pylivepatch.build.follow import follow_values
+from pylivepatch.build.importorder import check_import_order
+from pylivepatch.build.lambdas import tell_lambdas
 from pylivepatch.build.names import absolute_module
 from pylivepatch.build.newclass import check_reads
 from pylivepatch.build.newmodules import bring_modules
@@ -66,6 +68,7 @@ def compare_trees(
             continue
         try:
             compare_scope(context, context.old.items, context.new.items)
+            tell_lambdas(context)
         except RecursionError as problem:
             raise SourceError(
                 "the file is nested too deeply to compare", where=path, advice=TOO_DEEP
@@ -73,6 +76,7 @@ def compare_trees(
     follow_stars(contexts)
     follow_values(contexts)
     check_reads(contexts)
+    check_import_order(contexts)
     patches = tuple(
         ModulePatch(
             context.module,

@@ -11,11 +11,12 @@ from pylivepatch.build.bindings import final_value
 from pylivepatch.build.blocks import carry_new_blocks
 from pylivepatch.build.context import Context
 from pylivepatch.build.fields import compare_fields, other_settings, without
-from pylivepatch.build.functions import compare_function, is_compiled_otherwise, is_overload, new_function
+from pylivepatch.build.functions import compare_function, is_overload, new_function
 from pylivepatch.build.gone import lose_accessors, siblings, take_away
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
 from pylivepatch.build.initial import tell_what_stays
 from pylivepatch.build.instances import compare_instances
+from pylivepatch.build.lambdas import is_compiled_otherwise
 from pylivepatch.build.names import Names, is_literal, is_shareable
 from pylivepatch.build.newclass import compare_bases, new_class
 from pylivepatch.build.registered import is_registered, unregister

@@ -39,6 +39,9 @@ def compare_fields(context: Context, old: Item, new: Item) -> frozenset[str]:
         if other_settings(context, old, new):
             _compare_settings(context, old, new, tuple(now))
         return frozenset()
+    settings = other_settings(context, old, new)
+    if settings and not _may_have(context, old, new, settings):
+        return taken
     if not _is_allowed(context, old, new, was, now):
         return taken
     symbol = context.symbol(new.name)
@@ -48,13 +51,22 @@ def compare_fields(context: Context, old: Item, new: Item) -> frozenset[str]:
     context.report.applied(
         codes.FIELDS_CHANGED,
         symbol,
-        f"what {after} made of its fields is made anew; they differ in {', '.join(sorted(differing)) or 'order'}",
+        f"what {after} made of its fields is made anew; they differ in {', '.join(sorted(differing)) or 'order'}"
+        + (f", and its settings in {', '.join(sorted(settings))}" if settings else ""),
         old_line=old.line,
         new_line=new.line,
     )
     for name, item in now.items():
         if name not in was:
             _new_field(context, symbol, item, is_attrs=after.startswith("attr"))
+        elif getattr(was[name].node, "value", None) is not None and not _same_default(was[name], item):
+            context.report.note(
+                codes.MAY_BE_STALE,
+                f"{symbol}.{name}",
+                "the field has another default; instances that exist keep what they were made with",
+                old_line=was[name].line,
+                new_line=item.line,
+            )
     return taken
 
 
@@ -91,43 +103,52 @@ _METHODS = {"init": True, "repr": True, "eq": True, "order": False, "match_args"
 
 def _compare_settings(context: Context, old: Item, new: Item, fields: tuple[str, ...]) -> None:
     """Report and carry that a dataclass makes other methods."""
-    symbol, node = context.symbol(new.name), new.class_node
-    settings = other_settings(context, old, new)
-    difference = describe_difference(old.class_node.decorator_list, node.decorator_list)
-    refuse = refuser_of_statement(context, old, new, difference)
-    if rest := settings - _METHODS.keys():
-        refuse(
-            f"the dataclass is made with another {' and '.join(sorted(rest))}; instances that exist were made with the "
-            "old, and layout and hash stay",
-            "leave it as it was; init, repr, eq, order and match_args may change",
-        )
-        return
-    if "eq" in settings and any("__hash__" not in _names(one.class_node) for one in (old, new)):
-        refuse(
-            "with eq the hash of instances changes, and those that are in a dict or a set could not be found any more",
-            "define __hash__ in the class, or leave eq as it was",
-        )
-        return
-    try:
-        check_statement(context, symbol, node)
-    except Unsafe as part:
-        refuse(f"the class statement cannot be executed aside without side effects: {part}", "leave its settings")
-        return
-    made = ["__match_args__" if name == "match_args" else f"__{name}__" for name in settings - {"order"}]
-    if why := _was_taken_over(context, symbol, [*made, *(_ORDERS if "order" in settings else ())]):
-        refuse(why, "leave its settings")
-        return
-    if "init" in settings and not check_function(context, new, [f"{symbol}.__init__"]):
+    symbol, settings = context.symbol(new.name), other_settings(context, old, new)
+    if not _may_have(context, old, new, settings):
         return
     context.changes.append(NewFields(CodeRef(symbol, first_line(new.node)), fields, fields))
     context.report.applied(
         codes.FIELDS_CHANGED,
         symbol,
         f"what dataclass makes of it is made anew; its settings differ in {', '.join(sorted(settings))}",
-        difference=difference,
+        difference=describe_difference(old.class_node.decorator_list, new.class_node.decorator_list),
         old_line=old.line,
         new_line=new.line,
     )
+
+
+def _may_have(context: Context, old: Item, new: Item, settings: frozenset[str]) -> bool:
+    """Whether a dataclass can follow other ``settings``; reports why it cannot."""
+    symbol, node = context.symbol(new.name), new.class_node
+    report = refuser_of_statement(
+        context, old, new, describe_difference(old.class_node.decorator_list, node.decorator_list)
+    )
+
+    def refuse(message: str, advice: str) -> bool:
+        report(message, advice)
+        return False
+
+    if rest := settings - _METHODS.keys():
+        return refuse(
+            f"the dataclass is made with another {' and '.join(sorted(rest))}; instances that exist were made with the "
+            "old, and layout and hash stay",
+            "leave it as it was; init, repr, eq, order and match_args may change",
+        )
+    if "eq" in settings and any("__hash__" not in _names(one.class_node) for one in (old, new)):
+        return refuse(
+            "with eq the hash of instances changes, and those that are in a dict or a set could not be found any more",
+            "define __hash__ in the class, or leave eq as it was",
+        )
+    try:
+        check_statement(context, symbol, node)
+    except Unsafe as part:
+        return refuse(
+            f"the class statement cannot be executed aside without side effects: {part}", "leave its settings"
+        )
+    made = ["__match_args__" if name == "match_args" else f"__{name}__" for name in settings - {"order"}]
+    if why := _was_taken_over(context, symbol, [*made, *(_ORDERS if "order" in settings else ())]):
+        return refuse(why, "leave its settings")
+    return "init" not in settings or check_function(context, new, [f"{symbol}.__init__"])
 
 
 _ORDERS = ("__lt__", "__le__", "__gt__", "__ge__")
@@ -199,7 +220,7 @@ def _is_allowed(context: Context, old: Item, new: Item, was: dict[str, Item], no
             f"its fields changed, and the class statement cannot be executed aside without side effects: {part}",
             "leave the fields as they were",
         )
-    if not same_tree(old.class_node.decorator_list, node.decorator_list):
+    if not same_tree(old.class_node.decorator_list, node.decorator_list) and not other_settings(context, old, new):
         return refuse("its fields and its decorators changed at once", "leave the decorators as they were")
     if "NamedTuple" in settings and list(was) != list(now):
         return refuse(

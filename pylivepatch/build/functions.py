@@ -17,6 +17,7 @@ from pylivepatch.build.context import Ambiguous, Context
 from pylivepatch.build.decorated import check_signature, tell_docstring
 from pylivepatch.build.gone import accessor_of, siblings
 from pylivepatch.build.instances import only_adds_defaults
+from pylivepatch.build.lambdas import is_compiled_otherwise
 from pylivepatch.build.machinery import check_changed_method, check_new_member
 from pylivepatch.build.names import (
     OVERLOADS,
@@ -163,20 +164,6 @@ def _register_anew(context: Context, old: Item, new: Item) -> None:
 _KEPT_ASIDE = frozenset({"property", "functools.cached_property"})
 """They are not hidden by what a cached property keeps in an instance, or use it."""
 _REGISTRIES = frozenset({"functools.singledispatch", "functools.singledispatchmethod", "functools.partialmethod"})
-
-
-def is_compiled_otherwise(context: Context, node: ast.AST) -> bool:
-    """Whether ``node`` calls ``name.function()`` where one version alone imports the name at module level: CPython
-    compiles such a call in another way (with one meaning), and a fresh process has that code.
-    """
-    names = context.old.names.imports.keys() ^ context.new.names.imports.keys()
-    if not names:
-        return False
-    for part in ast.walk(node):
-        match part:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name))) if name in names:
-                return True
-    return False
 
 
 def _replace(context: Context, old: Item, new: Item, code: str, what: str, shadowed: bool) -> None:

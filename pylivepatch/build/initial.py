@@ -9,7 +9,8 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.names import is_literal, shown
 from pylivepatch.build.nodes import walk
-from pylivepatch.build.scope import FunctionNode
+from pylivepatch.build.same import same_tree
+from pylivepatch.build.scope import FunctionNode, items_of
 from pylivepatch.build.source import is_plain
 
 Store = tuple[FunctionNode, ast.stmt]
@@ -17,7 +18,7 @@ Store = tuple[FunctionNode, ast.stmt]
 
 
 class Stays(NamedTuple):
-    """What instances that exist keep of an attribute, ``what`` the new ``__init__`` does with it."""
+    """What instances that exist keep of an attribute; ``what`` says why."""
 
     name: str
     stores: list[Store]
@@ -33,7 +34,7 @@ def tell_what_stays(context: Context, stay: list[Stays]) -> None:
         context.report.note(
             codes.MAY_BE_STALE,
             context.symbol(one.name),
-            f"__init__ {one.what}",
+            one.what,
             old_line=one.before[0][1].lineno if one.before else 0,
             new_line=one.stores[0][1].lineno,
         )
@@ -76,6 +77,51 @@ def sets(made: list[ast.expr | None]) -> str:
     """For a message: ``sets it to 1``."""
     values = [shown(one) for one in made if one is not None]
     return f"sets it to {' or '.join(dict.fromkeys(values))}" if values else "sets it otherwise"
+
+
+class OtherDefault(NamedTuple):
+    """A parameter of ``__init__`` that an attribute is made of, whose default is another one now."""
+
+    parameter: str
+    was: ast.expr
+    now: ast.expr
+
+    @property
+    def is_another_kind(self) -> bool:
+        match self.was, self.now:
+            case ast.Constant(value=was), ast.Constant(value=now):
+                return type(was) is not type(now)
+        return False
+
+    def __str__(self) -> str:
+        was, now = shown(self.was), shown(self.now)
+        return f"is made of the parameter {self.parameter}, whose default {was} became {now}"
+
+
+def other_default(old: ast.ClassDef, new: ast.ClassDef, stores: list[Store]) -> OtherDefault | None:
+    """What ``__init__`` makes the attribute of, where that is another thing by default now. Where it is another kind of
+    value (``None`` became ``True``), new methods may take the old one for something else than it meant.
+    """
+    before, after = ({} if init is None else defaults_of(init) for init in map(constructor_of, (old, new)))
+    found: list[OtherDefault] = []
+    for function, statement in stores:
+        value = getattr(statement, "value", None)
+        if function.name != "__init__" or value is None:
+            continue
+        for node in walk(value):
+            if isinstance(node, ast.Name):
+                was, now = before.get(node.id), after.get(node.id)
+                if was is not None and now is not None and not same_tree(was, now):
+                    found.append(OtherDefault(node.id, was, now))
+    return max(found, key=lambda one: one.is_another_kind, default=None)
+
+
+def constructor_of(node: ast.ClassDef) -> FunctionNode | None:
+    """The class's own ``__init__``."""
+    for item in items_of(node.body):
+        if item.kind == "function" and item.name == "__init__" and not item.typing_only:
+            return item.function
+    return None
 
 
 def defaults_of(function: FunctionNode) -> dict[str, ast.expr | None]:

@@ -5,7 +5,8 @@ literal (or a new parameter, for which the old calls stand for its default), the
 instances find and new ones hide. Where other code sets the attribute later, an object in the middle of its life begins
 with the default: that is told. What is no literal, or depends on the object, needs the author, and so does an
 attribute that was made as one kind of value and is now made as another, or for which objects that exist find a class's
-value of another kind. Another value of the same kind, or one whose kind is not plain to see, is told.
+value of another kind. Another value of the same kind, or one whose kind is not plain to see, is told. So is what a
+method newly sets over a class's value: it ran for some instances before, and is not run again.
 """
 
 from __future__ import annotations
@@ -15,13 +16,32 @@ from collections.abc import Iterator
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
-from pylivepatch.build.initial import Stays, Store, another_literal, defaults_of, kind_of, made_by_init, sets
+from pylivepatch.build.initial import (
+    Stays,
+    Store,
+    another_literal,
+    defaults_of,
+    kind_of,
+    made_by_init,
+    other_default,
+    sets,
+)
 from pylivepatch.build.names import shown
 from pylivepatch.build.nodes import walk
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import FunctionNode, items_of
 from pylivepatch.build.source import is_plain
 from pylivepatch.build.stdlib import made_with
+from pylivepatch.build.stores import (
+    certainly_run,
+    counted_by,
+    instance_name,
+    passes_on,
+    run_by_init,
+    self_attribute,
+    stores_of,
+    targets_of,
+)
 from pylivepatch.patch import ValueChange
 
 
@@ -30,49 +50,54 @@ def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) ->
     :func:`tell_what_stays`, when the functions have been looked at.
     """
     stay: list[Stays] = []
-    before, after = stores_of(old), stores_of(new)
+    before, after, counted = stores_of(old), stores_of(new), counted_by(old, new)
     for base in _new_bases(context):
         after = {**stores_of(base), **after}
     known = _parameters(old)
     by_init = {name for name, stores in before.items() if made_by_init(stores, None)}
     fresh = {name for name, stores in after.items() if made_by_init(stores, known)} - by_init
-    found = {**_inherited(context), **_given(old, new)} if fresh or after.keys() - before.keys() else {}
+    is_new = {*after, *counted} - before.keys()
+    inherited, made_above = _inherited(context) if fresh or is_new else ({}, {})
+    given = _given(old, new) if fresh or is_new else {}
+    values, found = {**inherited, **given}, {**inherited, **made_above, **given}
+    for name in counted.keys() & values.keys() - made_above.keys() - before.keys() - after.keys():
+        stay += _set_by_method(context, name, counted[name], values[name])
     for name, stores in after.items():
         made = made_by_init(stores, known)
         if name in fresh and name in found:
             stay += _set_over(context, name, stores, found[name], made)
         elif name in found and name not in before:
-            continue
+            begun = run_by_init(new)
+            if first := [one for one in stores if one[0].name in begun and one[1] in certainly_run(one[0].body)]:
+                made = [getattr(statement, "value", None) for _, statement in first]
+                stay += _set_over(context, name, first, found[name], made)
+            elif name not in made_above:
+                stay += _set_by_method(context, name, stores, values[name])
         elif name in fresh or name not in before:
             stay += _new_attribute(context, old, new, name, stores, some_have_it=name in before)
         elif "" not in (kinds := {_category(before[name]), _category(stores)}) and len(kinds) > 1:
             why = "is made as another kind of value than instances that exist have"
             _refuse(context, name, stores, why, before[name])
-        elif (why := _other_default(old, new, stores)) and _read_elsewhere(context, name, []):
-            _refuse(context, name, stores, why, before[name])
+        elif (default := other_default(old, new, stores)) is not None:
+            if default.is_another_kind and _read_elsewhere(context, name, []):
+                why = f"{default}: instances that exist have what was made of the old one"
+                _refuse(context, name, stores, why, before[name])
+            else:
+                what = f"its attribute {default}; instances that exist keep what was made of the old one"
+                stay.append(Stays(name, stores, what, before[name]))
         elif another_literal(made_by_init(before[name], None), made):
-            stay.append(Stays(name, stores, f"{sets(made)}; instances that exist keep what they have", before[name]))
+            what = f"__init__ {sets(made)}; instances that exist keep what they have"
+            stay.append(Stays(name, stores, what, before[name]))
     return stay
 
 
 def only_adds_defaults(context: Context, old: FunctionNode, new: FunctionNode) -> bool:
     """Whether the new ``__init__`` differs from the old one by literals only that old instances find in the class."""
-    own = _self_name(new)
-    plain = {id(node) for node in new.body if _self_attribute(node, own) and is_plain(getattr(node, "value", None))}
+    own = instance_name(new)
+    plain = {id(node) for node in new.body if self_attribute(node, own) and is_plain(getattr(node, "value", None))}
     carried = {change.name for change in context.changes if plain and isinstance(change, ValueChange)}
-    rest = [node for node in new.body if id(node) not in plain or _self_attribute(node, own) not in carried]
+    rest = [node for node in new.body if id(node) not in plain or self_attribute(node, own) not in carried]
     return same_tree(old.body, rest) and same_tree(old.args, new.args)
-
-
-def stores_of(node: ast.ClassDef) -> dict[str, list[Store]]:
-    """Every ``self.name = …`` in the methods of a class."""
-    found: dict[str, list[Store]] = {}
-    for item in items_of(node.body):
-        if item.kind != "function" or item.typing_only or not _self_name(item.function):
-            continue
-        for statement, name in _stored(item.function.body, _self_name(item.function)):
-            found.setdefault(name, []).append((item.function, statement))
-    return found
 
 
 def _given(old: ast.ClassDef, new: ast.ClassDef) -> dict[str, ast.expr | None]:
@@ -85,14 +110,14 @@ def _given(old: ast.ClassDef, new: ast.ClassDef) -> dict[str, ast.expr | None]:
     return given | dict.fromkeys(item.name for item in before if item.guard)
 
 
-def _inherited(context: Context) -> dict[str, ast.expr | None]:
-    """The attributes that instances have from the old version's classes above this one, set by an ``__init__`` or
-    found in a class → the value, or ``None`` where it is not known.
+def _inherited(context: Context) -> tuple[dict[str, ast.expr | None], dict[str, ast.expr | None]]:
+    """The attributes that instances have from the old version's classes above this one, found in a class, and set by an
+    ``__init__`` → the value, or ``None`` where it is not known.
     """
     classes = context.world.old.classes
     cls = classes.all.get((context.module, context.owner))
     if cls is None:
-        return {}
+        return {}, {}
     above = list(classes.ancestors(cls))
     values: dict[str, ast.expr | None] = {
         item.name: item.value
@@ -112,36 +137,17 @@ def _inherited(context: Context) -> dict[str, ast.expr | None]:
         if item is None:
             continue
         if item.kind != "function":
-            return values | found
-        certain = _certain(item.function.body)
+            return values, found
+        certain = certainly_run(item.function.body)
         if one is not cls:
-            own = _self_name(item.function)
-            stores = {name: statement for statement in certain for name in _targets(statement, own)}
+            own = instance_name(item.function)
+            stores = {name: statement for statement in certain for name in targets_of(statement, own)}
             for name in stores.keys() - deleted - found.keys():
-                found[name] = getattr(stores[name], "value", None) if _self_attribute(stores[name], own) else None
-        if not any(_passes_on(statement, one.node) for statement in certain):  # those above this one do not run
-            return values | found
+                found[name] = getattr(stores[name], "value", None) if self_attribute(stores[name], own) else None
+        if not any(passes_on(statement, one.node) for statement in certain):  # those above this one do not run
+            return values, found
     outside = set(classes.outside(cls))
-    return values | dict.fromkeys(made_with(outside.pop()) if len(outside) == 1 else ()) | found
-
-
-def _certain(body: list[ast.stmt]) -> list[ast.stmt]:
-    """The statements of a function that run whenever it ends without an error."""
-    returns = [any(isinstance(node, ast.Return) for node in ast.walk(statement)) for statement in body]
-    return body[: returns.index(True)] if True in returns else body
-
-
-def _passes_on(statement: ast.stmt, cls: ast.ClassDef) -> bool:
-    """Whether it calls the next class's constructor: ``super().__init__()``, or ``Base.__init__(self)`` of the only
-    base. Of several bases the latter leaves those before it out.
-    """
-    match statement:
-        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="__init__", value=whose))):
-            match whose:
-                case ast.Call(func=ast.Name(id="super"), args=args):
-                    return not args or ast.unparse(args[0]) == cls.name
-            return [ast.unparse(base) for base in cls.bases] == [ast.unparse(whose)]
-    return False
+    return values, dict.fromkeys(made_with(outside.pop()) if len(outside) == 1 else ()) | found
 
 
 def _new_bases(context: Context) -> list[ast.ClassDef]:
@@ -161,13 +167,26 @@ def _set_over(
     if found is not None and is_plain(found) and all(one is not None and same_tree(found, one) for one in made):
         return []
     what = shown(found) if found is not None else "what a base gives"
+    by = "__init__" if made_by_init(stores, None) else f"{stores[0][0].name} (run by __init__)"
     place = _read_elsewhere(context, name, [function for function, _ in stores if function.name == "__init__"])
     kinds = {kind_of(found), kind_of(made[0]) if len(made) == 1 else ""}
     if place is not None and len(kinds) > 1 and "" not in kinds:
-        why = f"is newly set by __init__; instances that exist have {what}, and {place} reads it"
+        why = f"is newly set by {by}; instances that exist have {what}, and {place} reads it"
         _refuse(context, name, stores, why)
         return []
-    return [Stays(name, stores, f"newly {sets(made)}; instances that exist have {what}")]
+    return [Stays(name, stores, f"{by} newly {sets(made)}; instances that exist have {what}")]
+
+
+def _set_by_method(context: Context, name: str, stores: list[Store], found: ast.expr | None) -> list[Stays]:
+    """Other methods than ``__init__`` newly set what instances that exist find in a class."""
+    made = [None if isinstance(one, ast.AugAssign) else getattr(one, "value", None) for _, one in stores]
+    if found is not None and is_plain(found) and all(one is not None and same_tree(found, one) for one in made):
+        return []
+    if _read_elsewhere(context, name, []) is None:
+        return []
+    by = " and ".join(dict.fromkeys(function.name for function, _ in stores))
+    what = shown(found) if found is not None else "what a class gives"
+    return [Stays(name, stores, f"{by} newly {sets(made)}; instances for which it has run before have {what}")]
 
 
 def _new_attribute(
@@ -197,7 +216,7 @@ def _new_attribute(
         why = f"is new; instances that exist find the class's instead, and {place} reads it"
         _refuse(context, name, stores, why)
     elif some_have_it and (value is None or context.shape in ("fields", "enum") or "__slots__" in bound):
-        return [Stays(name, stores, "now sets it in every instance; some that exist may not have it")]
+        return [Stays(name, stores, "__init__ now sets it in every instance; some that exist may not have it")]
     elif value is None or context.shape in ("fields", "enum") or "__slots__" in bound:
         _refuse(context, name, stores, f"is new; instances that exist do not have it, and {place} reads it")
     else:
@@ -231,34 +250,6 @@ def _default_of(stores: list[Store], old_parameters: set[str]) -> ast.expr | Non
     if isinstance(value, ast.Name) and value.id not in old_parameters:
         value = defaults_of(function).get(value.id)
     return value if is_plain(value) else None
-
-
-def _other_default(old: ast.ClassDef, new: ast.ClassDef, stores: list[Store]) -> str:
-    """What ``__init__`` makes the attribute of, where that is by default another kind of value now: ``None`` became
-    ``True``. New methods may take the old one for something else than it meant.
-    """
-    before, after = (_init_defaults(node) for node in (old, new))
-    for function, statement in stores:
-        value = getattr(statement, "value", None)
-        if function.name != "__init__" or value is None:
-            continue
-        for node in walk(value):
-            match node:
-                case ast.Name(id=name):
-                    match before.get(name), after.get(name):
-                        case ast.Constant(value=was), ast.Constant(value=now) if type(was) is not type(now):
-                            return (
-                                f"is made of the parameter {name}, whose default {was!r} became {now!r}: instances "
-                                "that exist have what was made of the old one"
-                            )
-    return ""
-
-
-def _init_defaults(node: ast.ClassDef) -> dict[str, ast.expr | None]:
-    for item in items_of(node.body):
-        if item.kind == "function" and item.name == "__init__" and not item.typing_only:
-            return defaults_of(item.function)
-    return {}
 
 
 def _parameters(node: ast.ClassDef) -> set[str]:
@@ -345,51 +336,3 @@ def _reads(node: ast.AST, name: str) -> bool:
         case ast.Call(func=ast.Attribute(attr="attrgetter") | ast.Name(id="attrgetter"), args=args):
             return any(isinstance(one, ast.Constant) and one.value == name for one in args)
     return False
-
-
-def _self_name(function: FunctionNode) -> str:
-    """What a method calls its instance; ``""`` for a static or class method."""
-    decorated = {ast.unparse(decorator) for decorator in function.decorator_list}
-    arguments = [*function.args.posonlyargs, *function.args.args]
-    return arguments[0].arg if arguments and not decorated & {"staticmethod", "classmethod"} else ""
-
-
-def _stored(body: list[ast.stmt], self_name: str) -> Iterator[tuple[ast.stmt, str]]:
-    for statement in body:
-        for name in _targets(statement, self_name):
-            yield statement, name
-        for field in ("body", "orelse", "finalbody"):
-            inner = getattr(statement, field, [])
-            if isinstance(inner, list) and not isinstance(statement, ast.ClassDef):
-                yield from _stored(inner, self_name)
-        for handler in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
-            yield from _stored(handler.body, self_name)
-
-
-def _targets(statement: ast.stmt, self_name: str) -> Iterator[str]:
-    """The attributes of ``self`` that the statement itself binds; an annotation without a value binds none."""
-    match statement:
-        case ast.Assign(targets=targets):
-            roots: list[ast.expr] = list(targets)
-        case ast.AnnAssign(target=target, value=value) if value is not None:
-            roots = [target]
-        case ast.For(target=target) | ast.AsyncFor(target=target):
-            roots = [target]
-        case ast.With(items=items) | ast.AsyncWith(items=items):
-            roots = [entry.optional_vars for entry in items if entry.optional_vars is not None]
-        case _:
-            return
-    for root in roots:
-        for node in walk(root):
-            match node:
-                case ast.Attribute(value=ast.Name(id=base), attr=name, ctx=ast.Store()) if base == self_name:
-                    yield name
-
-
-def _self_attribute(node: ast.stmt, self_name: str) -> str:
-    match node:
-        case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
-            match target:
-                case ast.Attribute(value=ast.Name(id=base), attr=name) if base == self_name:
-                    return name
-    return ""

@@ -1,7 +1,7 @@
 """Lambdas that a module or class keeps in a value: one whose body changed is a function that changed.
 
 Only where the value keeps the lambda itself (a plain one, or one in a display): what a call made of it at import is
-not made again.
+not made again. A lambda with the same text that CPython compiles otherwise now has changed, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import Item
+from pylivepatch.build.uses import executed_nodes
 from pylivepatch.patch import CodeRef, FunctionChange
 
 _KEEPERS = frozenset({"staticmethod", "classmethod", "property", "functools.partial", "types.MappingProxyType"})
@@ -23,7 +24,9 @@ def compare_lambdas(context: Context, old: Item, new: Item) -> bool:
     pairs: list[tuple[ast.Lambda, ast.Lambda]] = []
     if not _pair(context, old.value, new.value, pairs):
         return False
-    changed = [(was, now) for was, now in pairs if not same_tree(was, now)]
+    changed = [
+        (was, now) for was, now in pairs if not same_tree(was, now) or is_compiled_otherwise(context, now)
+    ]
     found = []
     for was, now in changed:
         before, after = (_code(context, side, node) for side, node in (("old", was), ("new", now)))
@@ -32,7 +35,8 @@ def compare_lambdas(context: Context, old: Item, new: Item) -> bool:
         found.append((was, now))
     if not found:
         return False
-    places = context.world.readers(context.module, new.name, owner=context.owner)
+    same_text = same_tree(old.value, new.value)
+    places = [] if same_text else context.world.readers(context.module, new.name, owner=context.owner)
     if places and context.report.refused(
         codes.MADE_AT_IMPORT,
         context.symbol(new.name),
@@ -48,16 +52,53 @@ def compare_lambdas(context: Context, old: Item, new: Item) -> bool:
         context.changes.append(
             FunctionChange(CodeRef(_qualname(context), was.lineno), CodeRef(_qualname(context), now.lineno))
         )
+    what = "the body of its lambda" if len(found) == 1 else f"the bodies of {len(found)} lambdas"
+    if same_text:
+        what = f"how CPython compiles {what}"
     context.report.applied(
         codes.FUNCTION_CHANGED,
         context.symbol(new.name),
-        "changed: the body of its lambda" if len(found) == 1 else f"changed: the bodies of {len(found)} lambdas",
+        f"changed: {what}",
         difference=describe_difference(old.node, new.node),
         nested=tuple(_qualname(context) for _ in found),
         old_line=old.line,
         new_line=new.line,
     )
     return True
+
+
+def tell_lambdas(context: Context) -> None:
+    """Note the module's lambdas that CPython compiles otherwise now and that the patch does not reach."""
+    if context.old.names.imports.keys() == context.new.names.imports.keys():
+        return
+    reached = {change.new for change in context.changes if isinstance(change, FunctionChange)}
+    for piece in context.world.unchanged_pieces(context.module):
+        qualname = f"{piece.scope}.<lambda>" if piece.scope else "<lambda>"
+        for node in executed_nodes(piece.node):
+            if not isinstance(node, ast.Lambda) or CodeRef(qualname, node.lineno) in reached:
+                continue
+            if is_compiled_otherwise(context, node):
+                context.report.note(
+                    codes.MAY_BE_STALE,
+                    piece.owner,
+                    f"CPython compiles the lambda in line {node.lineno} otherwise, as an import came or went; the live "
+                    "one keeps its code, which means the same",
+                    new_line=node.lineno,
+                )
+
+
+def is_compiled_otherwise(context: Context, node: ast.AST) -> bool:
+    """Whether ``node`` calls ``name.function()`` where one version alone imports the name at module level: CPython
+    compiles such a call in another way (with one meaning), and a fresh process has that code.
+    """
+    names = context.old.names.imports.keys() ^ context.new.names.imports.keys()
+    if not names:
+        return False
+    for part in ast.walk(node):
+        match part:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name))) if name in names:
+                return True
+    return False
 
 
 def _pair(context: Context, old: ast.expr, new: ast.expr, pairs: list[tuple[ast.Lambda, ast.Lambda]]) -> bool:

@@ -7,6 +7,7 @@ generic function before stays: that is looked for as for any changed function.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context
@@ -77,6 +78,20 @@ def share_a_class(context: Context, one: Item, other: Item) -> bool:
     if not _generics(context, version, one) & _generics(context, version, other):
         return False
     return not _with_other_names(version, _own_classes(one)).isdisjoint(_own_classes(other))
+
+
+def registrations(version: Version, module: str, item: Item) -> Iterator[tuple[tuple[str, str], set[str]]]:
+    """What a definition or statement of a module's top level registers with generic functions of the tree: which one,
+    and what the classes are called.
+    """
+    node = item.node
+    function = node if isinstance(node, FunctionNode) else None
+    calls = [node.value] if isinstance(node, ast.Expr) else []
+    for decorator in function.decorator_list if function is not None else calls:
+        base = _registering(decorator)
+        found = _found(version, module, "", base) if base is not None else None
+        if found is not None:
+            yield found, _with_other_names(version, _classes(decorator, function))
 
 
 def unregister(context: Context, item: Item) -> bool:

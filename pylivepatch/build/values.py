@@ -10,7 +10,7 @@ import ast
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context, Root
-from pylivepatch.build.lambdas import compare_lambdas
+from pylivepatch.build.lambdas import compare_lambdas, is_compiled_otherwise
 from pylivepatch.build.machinery import check_changed_attribute, check_new_member
 from pylivepatch.build.names import Unsafe
 from pylivepatch.build.same import describe_difference, same_tree
@@ -23,7 +23,10 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
     symbol, report = context.symbol(new.name), context.report
     difference = describe_difference(old.node, new.node)
     same_annotation = same_tree(_annotation(old), _annotation(new))
-    if same_tree(old.value, new.value) and same_annotation:
+    same_value = same_tree(old.value, new.value)
+    if same_value and same_annotation:
+        if is_compiled_otherwise(context, new.value):
+            compare_lambdas(context, old, new)
         return
     if old.typing_only and new.typing_only:
         report.note(
@@ -47,9 +50,7 @@ def compare_value(context: Context, old: Item, new: Item) -> None:
             old_line=old.line,
             new_line=new.line,
         )
-    if same_tree(old.value, new.value):
-        return
-    if compare_lambdas(context, old, new):
+    if compare_lambdas(context, old, new) or same_value:
         return
     if new.guard:
         report.refused(

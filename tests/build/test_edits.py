@@ -228,7 +228,7 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "a field of a dataclass": (
         "import dataclasses\n@dataclasses.dataclass\nclass C:\n x: int = 1\n",
         "import dataclasses\n@dataclasses.dataclass\nclass C:\n x: int = 2\n",
-        ["PLP218 C"],
+        [".PLP226 C.x", "PLP218 C"],
     ),
     "a new field of a dataclass": (
         "from dataclasses import dataclass as d\n@d\nclass C:\n x: int\n",

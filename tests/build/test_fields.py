@@ -133,7 +133,11 @@ def test_a_class_whose_fields_are_not_those_of_the_old_source_is_refused(package
 
 D = "from dataclasses import dataclass, field\nimport typing\n"
 TABLE: dict[str, tuple[str, str, list[str]]] = {
-    "a default": (D + "@dataclass\nclass C:\n x: int = 1\n", D + "@dataclass\nclass C:\n x: int = 2\n", ["PLP218 C"]),
+    "a default": (
+        D + "@dataclass\nclass C:\n x: int = 1\n",
+        D + "@dataclass\nclass C:\n x: int = 2\n",
+        [".PLP226 C.x", "PLP218 C"],
+    ),
     "a new field without a default": (
         D + "@dataclass\nclass C:\n x: int\n",
         D + "@dataclass\nclass C:\n x: int\n y: int\n",
@@ -157,7 +161,7 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "a default in slots": (
         D + "@dataclass(slots=True)\nclass C:\n x: int = 1\n",
         D + "@dataclass(slots=True)\nclass C:\n x: int = 2\n",
-        ["PLP218 C"],
+        [".PLP226 C.x", "PLP218 C"],
     ),
     "what instances are hashed by": (
         D + "@dataclass(frozen=True)\nclass C:\n x: int\n",

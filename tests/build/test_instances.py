@@ -42,7 +42,7 @@ TABLE: dict[str, tuple[str, list[str]]] = {
     ),
     "of a parameter whose default is another value now": (
         new("pass", read="self.a", parameters="self, a=2"),
-        ["PLP210 C.__init__"],
+        [".PLP226 C.a", "PLP210 C.__init__"],
     ),
     "under a condition": (new("if a: self.b = 1"), REFUSED),
     "changed by another method": (
