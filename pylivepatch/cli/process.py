@@ -8,17 +8,18 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pylivepatch.agent.client import Client, OnEvent, agents
 from pylivepatch.cli.output import Output, gate_waits, holders, seconds
 from pylivepatch.cli.progress import Progress
-from pylivepatch.cli.record import recording
 from pylivepatch.errors import LivePatchError
-from pylivepatch.report import Recorder
 from pylivepatch.way import Way
+
+if TYPE_CHECKING:
+    from pylivepatch.report import Recorder
 
 INTERRUPTED = 130
 _REVERSED = ("PLP120", "PLP125")
@@ -49,6 +50,8 @@ def load(
 
     ``report`` and ``events`` are files for a record of it, which shows also ``greenlets`` that are switched out.
     """
+    from pylivepatch.cli.record import recording
+
     options = _recorded(report, events, greenlets, options)
     Way(timeout, **options)
     more = _known_to_all(options) | ({"replace": True} if replace else {})
@@ -72,6 +75,8 @@ def unload(
     **options: Any,
 ) -> None:
     """Unload a patch, show the stages, say how it went. For ``report``, ``events``, ``greenlets`` see :func:`load`."""
+    from pylivepatch.cli.record import recording
+
     options = _recorded(report, events, greenlets, options)
     Way(timeout, **options)
 
