@@ -1,19 +1,9 @@
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator
 
 import pytest
-
-
-@pytest.fixture(autouse=True, scope="package")
-def _small_heap() -> Iterator[None]:
-    """Many small cases, each between two collections: what was there before them need not be looked at again."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
