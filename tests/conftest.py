@@ -149,9 +149,10 @@ def _clean_stack() -> Iterator[None]:
     """No test leaves a patch or a transition behind, nor functions that only a cycle keeps: they hold their code."""
     gc.collect()
     yield
-    gc.collect()
-    for applied in reversed(pylivepatch.patches()):
-        applied.unload(deep=True)
+    if left := pylivepatch.patches():
+        gc.collect()
+        for applied in reversed(left):
+            applied.unload(deep=True)
     assert pylivepatch.status() is None
 
 
@@ -245,18 +246,22 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sources
 
 
 def _freeze() -> None:
-    """What is there now stays: let collections after each test pass over it, which is most of a suite's time.
-
-    Not from 3.14 on: cycles that are made after a freeze were seen not to be collected there (it depends on what was
-    collected before), and those of a test that has ended hold the next one's functions.
-    """
+    """What is there now stays: let collections between tests pass over it, which is most of a suite's time."""
     gc.collect()
-    if sys.version_info < (3, 14):
-        gc.freeze()
+    gc.freeze()
 
 
 def pytest_collection_finish() -> None:
     _freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test's arguments go into a dict that was made with the item, and is frozen (before 3.14 an empty one is not
+    tracked yet): through it all that a test leaves in cycles would be held, and with it the next test's functions.
+    """
+    if isinstance(item, pytest.Function):
+        item.funcargs = {}
 
 
 @pytest.hookimpl(trylast=True)
