@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import gc
 import importlib
 import itertools
@@ -252,6 +253,8 @@ def _freeze() -> None:
 
 
 def pytest_collection_finish() -> None:
+    """With ``PYTHONDONTWRITEBYTECODE`` set, each of hundreds of children would compile the whole package again."""
+    compileall.compile_dir(Path(pylivepatch.__file__).parent, quiet=1)
     _freeze()
 
 
