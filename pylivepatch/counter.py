@@ -6,55 +6,66 @@ stack as it takes anything off, an exception's way out included. The transition'
 bias.
 
 *inc-not-zero* is the call of a weak reference: it gives the token, counted, or ``None`` once there is none. Where a
-switch must come while old calls go on (force, suspended ones that are allowed), the token is emptied: it is a set, true
-as long as it is in use, and an entry hook looks at it after it is counted. *dec-if-positive, and whoever reaches 0
+switch must come while old calls go on (force, suspended ones that are allowed), a list is emptied that says that the
+token is in use, and an entry hook looks at it after it is counted. *dec-if-positive, and whoever reaches 0
 commits* is the end of the token's life: CPython calls back whoever watches it, on the thread that let go last, after
 the weak reference has become ``None`` and before anything else. Nothing comes in between: it is one step of the eval
 loop, all in C.
 
-Where CPython puts the end off (deep in a chain of deallocations it does so, and it goes on at the top of that), the
-counter is 0 already, and a late entry commits before it goes on: see ``late.py``.
+The token must be an object that the garbage collector does not know of, and of those that can be weakly referenced
+only code objects are: nobody executes this one. A suspended generator that is in a cycle may be the last that has the
+token. Both would be garbage, and the collector sees to weak references first: it would call back, and the switch come,
+before it closes the generator, whose ``finally`` is old code. Nor does a list of all objects (``gc.get_objects``) hold
+the token of those that the collector does not know.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import repeat
+from itertools import compress, repeat
 from operator import call, sub
 from sys import getrefcount
+from types import CodeType
 from typing import Any
 from weakref import ref
 
 NEVER = 1 << 62
 """The value of a counter that no exit brings to 0: the transition is reversed."""
 
-Token = set[None]
+_PLAIN = compile("", "<token>", "exec")
 
 
-def _references(enter: Callable[[], Token | None]) -> Iterator[int]:
-    return map(getrefcount, filter(None, map(call, (enter,))))
+def _token() -> CodeType:
+    """One that nobody else has."""
+    return _PLAIN.replace()
+
+
+def _references(enter: Callable[[], CodeType | None], in_use: Sequence[object]) -> Iterator[int]:
+    return map(getrefcount, filter(None, compress(map(call, (enter,)), in_use)))
 
 
 def _measure() -> int:
     """How many references the look itself is."""
-    token: Token = {None}
-    return next(_references(ref(token))) - 1
+    token = _token()
+    return next(_references(ref(token), [1])) - 1
 
 
 _LOOK = _measure()
 
 
 class Counter:
-    """Begins at 1, the bias. ``enter`` is for the entry hooks: it gives the token, or what is not true."""
+    """Begins at 1, the bias. ``enter`` and ``in_use`` are for the entry hooks: the first gives the token, or ``None``;
+    the second is a list, and empty where the counter is 0 all the same.
+    """
 
     # Cleared by name: where a counter that is not 0 is given up, who watches goes before the token, and is not called.
-    __slots__ = ("_at_zero", "_held", "enter", "is_stopped")
+    __slots__ = ("_at_zero", "_held", "enter", "in_use", "is_stopped")
 
     def __init__(self) -> None:
-        self._held: list[Token] = [{None}]
-        self.enter: Callable[[], Token | None] = ref(self._held[0])
+        self._held: list[CodeType] = [_token()]
+        self.enter: Callable[[], CodeType | None] = ref(self._held[0])
+        self.in_use = [1]
         self.is_stopped = False
 
     def at_zero(self, commit: Callable[[], Any]) -> None:
@@ -64,7 +75,7 @@ class Counter:
 
     def probe(self) -> Iterator[int]:
         """Gives the value, or nothing where it is 0. It runs no Python code."""
-        return map(sub, _references(self.enter), (_LOOK,))
+        return map(sub, _references(self.enter, self.in_use), (_LOOK,))
 
     @property
     def value(self) -> int:
@@ -76,8 +87,8 @@ class Counter:
 
     def count(self) -> bool:
         """Count the caller in, unless it is 0: then false."""
-        self._held.extend(filter(None, map(call, (self.enter,))))  # one C call
-        return bool(self.enter())
+        self._held.extend(filter(None, compress(map(call, (self.enter,)), self.in_use)))  # one C call
+        return self.enter() is not None and bool(self.in_use)
 
     def discount(self) -> None:
         """Drop the bias, or what :meth:`count` added. Commits where it was the last."""
@@ -90,8 +101,8 @@ class Counter:
         return self.is_stopped
 
     def zero(self) -> Callable[[], Any]:
-        """A C callable that makes it 0, whoever is inside. It does not commit; to be called once."""
-        return partial(deque[Any](maxlen=0).extend, map(set.clear, filter(None, map(call, (self.enter,)))))
+        """A C callable that makes it 0, whoever is inside. It does not commit."""
+        return self.in_use.clear
 
 
 __all__ = ["NEVER", "Counter"]

@@ -70,11 +70,22 @@ def test_it_is_made_0_over_the_heads_of_those_inside() -> None:
     inside = [counter.enter()]
     counter.zero()()
     assert (counter.value, commits) == (0, [])
-    assert not counter.enter()
+    assert counter.enter()
+    assert not counter.in_use
     assert not counter.count()
     assert not counter.stop()
     inside.clear()
     assert counter.value == 0
+
+
+def test_the_garbage_collector_does_not_know_of_the_token() -> None:
+    """It calls back for garbage before that is closed. And whoever lists all objects does not keep the counter."""
+    counter, commits = watched()
+    every = gc.get_objects()
+    assert not gc.is_tracked(counter.enter())
+    counter.discount()
+    assert commits == [0]
+    every.clear()
 
 
 def test_a_look_gives_nothing_where_it_is_0() -> None:

@@ -17,23 +17,23 @@ from pylivepatch.ftrace.listing import JUMPS, Cover, Listing, Problem
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A constant that is put in later: ``enter``, ``late_entry``, ``scratch`` or ``adopt:…``."""
+    """A constant that is put in later: ``enter``, ``in_use``, ``late_entry``, ``scratch`` or ``adopt:…``."""
 
     name: str
 
 
 TOKEN = Slot("the token")
-"""What ``enter`` gives while calls are counted; else ``None``."""
+"""What ``enter`` gives while there is one; else ``None``."""
 
 
 @dataclass(slots=True)
 class Effect:
     """What was done between one place and another.
 
-    ``events`` are ``("asking",)``, ``("await",)``, ``("branch",)`` and ``("call", slot name, arguments)`` in order;
-    ``end`` the index of the first instruction that was not followed; ``depth`` how deep the stack went;
-    ``visited`` the indices that were executed, ``waiting`` those of them that are an ``await``; ``stack`` what lies
-    on the stack at the end.
+    ``events`` are ``("asking",)``, ``("in_use",)``, ``("await",)``, ``("branch",)`` and ``("call", slot name,
+    arguments)`` in order; ``end`` the index of the first instruction that was not followed; ``depth`` how deep the
+    stack went; ``visited`` the indices that were executed, ``waiting`` those of them that are an ``await``; ``stack``
+    what lies on the stack at the end.
     """
 
     end: int
@@ -71,17 +71,18 @@ class Follower:
         stack: tuple[Any, ...] = (),
         *,
         counts: bool = True,
+        in_use: bool = True,
         asking: int = 0,
         answer: bool = False,
         values: bool = False,
     ) -> Effect:
         """Execute from ``start`` for as long as the next instruction is in ``stop``. Raises :class:`Problem`.
 
-        ``counts`` says whether ``enter`` gives the token, ``asking`` is what the slot of that name holds, ``answer``
-        what ``attend`` gives. With ``values`` the hook may load variables and constants of the body: each is the pair
-        of instruction and argument that loads it.
+        ``counts`` says whether ``enter`` gives the token, ``in_use`` whether the slot of that name is true, ``asking``
+        is what that one holds, ``answer`` what ``attend`` gives. With ``values`` the hook may load variables and
+        constants of the body: each is the pair of instruction and argument that loads it.
         """
-        self._counts, self._asking, self._answer, self._values = counts, asking, answer, values
+        self._counts, self._in_use, self._asking, self._answer, self._values = counts, in_use, asking, answer, values
         effect = Effect(start, stack=list(stack))
         while effect.end in stop:
             if effect.end in effect.visited:
@@ -97,11 +98,12 @@ class Follower:
         if name in _NOTHING:
             return following
         if name in _JUMPS_IF:
-            effect.events.append(("branch",))
             value = _pop(stack)
             if "TO_BOOL" in dis.opmap and type(value) is not bool:  # since 3.13 a jump tests for True itself
                 raise Problem("a hook has a jump on what is no truth value")
-            return self._index_of[instr.argval] if _truth(value) is _JUMPS_IF[name] else following
+            truth = self._truth(value, effect)
+            effect.events.append(("branch",))
+            return self._index_of[instr.argval] if truth is _JUMPS_IF[name] else following
         if name == "JUMP_FORWARD":
             return self._index_of[instr.argval]
         if name == "LOAD_CONST":
@@ -123,7 +125,7 @@ class Follower:
         elif name == "POP_TOP":
             _pop(stack)
         elif name == "TO_BOOL":
-            stack.append(_truth(_pop(stack)))
+            stack.append(self._truth(_pop(stack), effect))
         elif name == "BINARY_SUBSCR" or (name == "BINARY_OP" and instr.argrepr == "[]"):
             index, container = _pop(stack), _pop(stack)
             if container != Slot("asking") or type(index) is not int or index != 0:
@@ -137,6 +139,14 @@ class Follower:
         else:
             raise Problem(f"a hook has {name} {instr.argrepr}".strip())
         return following
+
+    def _truth(self, value: Any, effect: Effect) -> bool:
+        if value == Slot("in_use"):
+            effect.events.append(("in_use",))
+            return self._in_use
+        if value is not TOKEN and value is not None and not isinstance(value, int):
+            raise Problem("a hook has a test of something other than the token or an answer")
+        return bool(value)
 
     def _constant(self, index: int) -> Any:
         if index < self._inherited:
@@ -200,12 +210,6 @@ def _at(stack: list[Any], depth: int) -> Any:
     if not 0 < depth <= len(stack):
         raise Problem("a hook has a copy of what is not the hook's")
     return stack[-depth]
-
-
-def _truth(value: Any) -> bool:
-    if value is not TOKEN and value is not None and not isinstance(value, int):
-        raise Problem("a hook has a test of something other than the token or an answer")
-    return bool(value)
 
 
 @dataclass(frozen=True, slots=True)

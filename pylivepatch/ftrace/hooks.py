@@ -8,7 +8,7 @@ Live objects do not appear in the source. An imaginary number stands for each (`
 compiler cannot fold into anything), and becomes a named *slot* in the trampoline's constants:
 
 ========= ============ =====================================================================================
-``1j``    enter        gives the token of the transition's reference counter, or what is not true: see ``counter.py``
+``1j``    enter        gives the token of the transition's reference counter, or ``None``: see ``counter.py``
 ``2j``    late_entry   called with the arguments of a call that began before the switch and entered after it
 ``3j``    (arguments)  replaced by loads of the function's parameters into one tuple
 ``5j``    adopt        called with each function that the body makes from a nested code object
@@ -19,6 +19,8 @@ compiler cannot fold into anything), and becomes a named *slot* in the trampolin
 ``10j``   attend       in coroutines: awaited before a call is counted; may wait; true: "to the new function"
 ``11j``   on_entry     told of each entry, where a function is traced; ``12j`` ``on_return`` and ``13j`` ``on_raise`` of
                        each exit. Where it is probed they are told of the arguments, and of what is returned
+``14j``   in_use       a list, which is empty where the token that ``enter`` gave counts no more. By the name, as it is
+                       tested for truth, and the compiler does that itself with a number
 ========= ============ =====================================================================================
 
 **A call is counted by one instruction, and so it is counted out.** The entry hook's CALL leaves the token on the stack,
@@ -53,16 +55,17 @@ SLOTS = {
     11j: "on_entry",
     12j: "on_return",
     13j: "on_raise",
+    14j: "in_use",
 }
-ARGUMENTS, DROP, TOP, JUMP = 3j, 4j, 6j, 7j
+ARGUMENTS, DROP, TOP, JUMP, IN_USE = 3j, 4j, 6j, 7j, 14j
 
 _SOURCE = '''
 def entry():                       # atomic_inc_not_zero
-    if not (token := 1j()): return 4j
+    if not ((token := 1j()) and in_use): return 4j
 
 async def entry_awaiting():        # the same in coroutines and async generators, which ask first
     if 9j[0] and await 10j(): return 7j
-    if not (token := 1j()): return 4j
+    if not ((token := 1j()) and in_use): return 4j
 
 def on_entry(): 11j()
 
@@ -152,7 +155,9 @@ def inline(
         elif _stands_for(value, ARGUMENTS):
             result += arguments
         elif op.name != "STORE_FAST":
-            if op.name == "LOAD_CONST":
+            if op.name == "LOAD_GLOBAL":
+                op.name, op.arg = "LOAD_CONST", constant(IN_USE)
+            elif op.name == "LOAD_CONST":
                 op.arg = constant(value)
             result.append(op)
     for op in result:

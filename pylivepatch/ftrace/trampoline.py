@@ -12,7 +12,7 @@ becomes ``f.__code__`` for as long as the transition lasts::
     MAKE_CELL, COPY_FREE_VARS, RETURN_GENERATOR …   as they were
     RESUME
       push enter()                                  entry hook, inc-not-zero: the token is on the stack, or None
-      if it is not true: pop it, goto late
+      if it is None, or in_use is empty: pop it, goto late
     the body, on a stack that has the token below all else, and before each of its returns:
       swap, pop                                     exit hook, dec-if-positive; who pops the last one commits
     late:    return late_entry(arguments)           or ``yield from``, or ``await``, by the function's kind

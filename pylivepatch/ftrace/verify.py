@@ -244,7 +244,8 @@ class Comparison:
     def _check_entry(self, start: int, end: int) -> int:
         """The entry hook counts: it leaves the token on the stack. Returns where it ends.
 
-        Where ``enter`` gives none it leads to a POP_TOP, and behind that is the late entry. What awaits asks before:
+        Where ``enter`` gives none, or one that is in use no more, it leads to a POP_TOP, and behind that is the late
+        entry. What awaits asks before:
         where somebody is to be asked, ``attend`` is awaited once, and a true answer leads to the late entry, too.
         """
         refused = self.follower.follow(start, range(start, end), counts=False)
@@ -262,12 +263,13 @@ class Comparison:
             visited, self.waiting = visited | asked.visited, asked.waiting
         stop = max(visited, default=start - 1) + 1
         for asking, before in enumerate((question[:2], question)):
-            for counts in (False, True):
-                effect = self.follower.follow(start, range(start, stop), counts=counts, asking=asking)
-                if effect.events != [*before, ("call", "enter", ()), ("branch",)]:
+            for counts, in_use in ((False, True), (True, False), (True, True)):
+                effect = self.follower.follow(start, range(start, stop), counts=counts, in_use=in_use, asking=asking)
+                looks = [("in_use",), ("branch",)] if counts else []
+                if effect.events != [*before, ("call", "enter", ()), ("branch",), *looks]:
                     raise Problem("the entry hook does not ask and count")
-                if effect.end != (stop if counts else drop) or effect.stack != [TOKEN if counts else None]:
-                    given = "the token" if counts else "None"
+                if effect.end != (stop if counts and in_use else drop) or effect.stack != [TOKEN if counts else None]:
+                    given = ("the token" if in_use else "one that is in use no more") if counts else "None"
                     raise Problem(f"the entry hook leads elsewhere when enter gives {given}")
                 self.highest = max(self.highest, effect.depth)
                 visited |= effect.visited

@@ -228,6 +228,7 @@ def build_trampoline(
     waits = awaits(swap.old.code)
     values: dict[str, Any] = {
         "enter": counter.enter if waits or question.attend is None else partial(question.attend, counter.enter),
+        "in_use": counter.in_use,
         "late_entry": LateEntry(function, swap.old.code, made_new, commit, counter, note_late),
         "scratch": [None],
         "asking": question.asking,

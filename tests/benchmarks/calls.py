@@ -67,7 +67,7 @@ def trampolined(source: str) -> Any:
     function: Any = define(source)
     template = trampoline(function.__code__)
     check(function.__code__, template)
-    values = {"enter": _COUNTER.enter, "late_entry": None, "scratch": [None]}
+    values = {"enter": _COUNTER.enter, "in_use": _COUNTER.in_use, "late_entry": None, "scratch": [None]}
     function.__code__ = instantiate(template, function.__code__, values)
     return function
 

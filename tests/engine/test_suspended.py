@@ -124,6 +124,41 @@ def test_a_generator_started_in_the_transition_is_counted_until_it_ends(
     assert next(old(1))[0] == "new"
 
 
+def helper() -> str:
+    return "old"
+
+
+def helper_anew() -> str:
+    return "new"
+
+
+def tidy() -> Generator[Any, Any, None]:
+    try:
+        yield
+    finally:
+        log.append(f"old {helper()}")
+
+
+def tidy_anew() -> Generator[Any, Any, None]:
+    yield
+    log.append(f"new {helper()}")
+
+
+def test_the_last_one_inside_is_closed_before_the_switch_where_it_is_garbage(hold: Any) -> None:
+    """In a cycle it is the collector that ends it, which sees to weak references before it closes anything."""
+    held = hold(Patch("fix").replace(tidy, tidy_anew).replace(helper, helper_anew))
+    generator = tidy()
+    next(generator)
+    cycle: list[Any] = [generator]
+    cycle.append(cycle)
+    held.released()
+    del generator, cycle
+    assert log == []
+    gc.collect()
+    assert log == ["old old"]
+    held.finish()
+
+
 @each_generator
 def test_a_generator_made_before_and_never_started_goes_to_the_new_code(old: Any, new: Any, hold: Any) -> None:
     held = hold(Patch("fix").replace(old, new))

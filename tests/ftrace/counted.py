@@ -69,6 +69,7 @@ class Counted:
             check(code, template, paths)
             values: dict[str, Any] = {
                 "enter": self.counter.enter,
+                "in_use": self.counter.in_use,
                 "late_entry": lambda values: self.errors.append(f"late entry into {code.co_qualname}"),
                 "scratch": [None],
                 "asking": [0],

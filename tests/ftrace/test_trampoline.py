@@ -34,6 +34,7 @@ class Hooked:
         check(self.original, self.template, adopt)
         values: dict[str, Any] = {
             "enter": self.counter.enter,
+            "in_use": self.counter.in_use,
             "late_entry": LateEntry(function, self.original, lambda: new, lambda: None, self.counter),
             "scratch": [None],
             "asking": [0],

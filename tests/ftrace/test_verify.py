@@ -608,8 +608,21 @@ def test_an_entry_hook_that_counts_twice_is_caught() -> None:
     caught(plain, edit, "", stack=1)
 
 
+def test_an_entry_hook_that_does_not_look_whether_the_token_is_in_use_is_caught() -> None:
+    """After a switch over the heads of those inside, calls would go on entering the old body."""
+
+    def edit(ops: list[Op], template: Template) -> None:
+        first = loads(ops, slot(template, "in_use"))[0]
+        for op in ops[ops.index(first) :]:
+            remove(ops, [op])
+            if op.name.startswith("POP_JUMP"):
+                break
+
+    caught(plain, edit, "does not ask and count")
+
+
 def test_a_late_entry_that_keeps_what_enter_gave_is_caught() -> None:
-    """An emptied token would be counted for as long as the new function runs."""
+    """A token that is in use no more would be kept for as long as the new function runs."""
 
     def edit(ops: list[Op], template: Template) -> None:
         for op in ops:
