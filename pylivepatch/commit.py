@@ -31,6 +31,11 @@ from pylivepatch.counter import Counter
 
 _T = TypeVar("_T")
 
+_NESTED: Any = [call] * 30  # C functions that call one another: more than any step has
+
+_look_for_room: Callable[[Iterable[Any]], Iterator[Any]] = partial(*_NESTED, iter)
+"""Gives an iterator back, and fails where the stack has no room for a step: half a call is worse than none."""
+
 exhaust = deque[Any](maxlen=0).extend
 """Runs an iterator to its end, in one C call; up to 3.11 with garbage collections in it: see :func:`at_once`."""
 
@@ -148,8 +153,12 @@ def read_attribute(owner: Any, name: str) -> Callable[[], Any]:
 
 
 def at_once(*steps: Iterable[Any]) -> None:
-    """Run ``steps`` in order, in one C call in which no garbage is collected. What one raises ends it."""
+    """Run ``steps`` in order, in one C call in which no garbage is collected. What one raises ends it.
+
+    Raises ``RecursionError`` before the first where the stack is too deep.
+    """
     collects: list[bool] = []
+    _look_for_room(())
     try:
         exhaust(chain(_collect_no_more(collects), *steps, _collect_again(collects)))
     except BaseException:
@@ -167,13 +176,14 @@ def read(values: Iterable[_T]) -> list[_T]:
 def once(*steps: Iterable[Any], times: list[float], plan: list[Iterable[Any]] | None = None) -> Callable[[], None]:
     """A C callable that runs ``steps`` in order, once, and notes its own beginning and end in ``times`` (seconds).
 
-    A second call does nothing: the iterators are used up. After a step that raised, it goes on with the next. ``plan``
-    is a list to put them into: emptied before the first call, nothing is done, and nothing of the steps is kept.
+    A second call does nothing: the iterators are used up. After a step that raised, it goes on with the next. Where
+    the stack is too deep it raises ``RecursionError`` and is as good as not called. ``plan`` is a list to put them
+    into: emptied before the first call, nothing is done, and nothing of the steps is kept.
     """
     plan = [] if plan is None else plan
     collects: list[bool] = []
     plan += [_collect_no_more(collects), note(times), *steps, note(times), _collect_again(collects)]
-    return partial(exhaust, chain.from_iterable(plan))
+    return partial(next, map(exhaust, map(_look_for_room, repeat(chain.from_iterable(plan)))))
 
 
 def _collect_no_more(collects: list[bool]) -> Iterator[Any]:

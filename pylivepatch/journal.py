@@ -18,12 +18,14 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
-from pylivepatch.errors import TargetBusy
+from pylivepatch.errors import PrepareError, TargetBusy
 from pylivepatch.transition.insist import insist
 
 T = TypeVar("T")
 PATCHES, ARRIVALS = "patches", "arrivals"
 """Two queues: an arriving module is switched beside a load that is under way, as its importer must not wait."""
+
+_ROOM = 150  # calls of Python functions, one in the other, that an undertaking may make
 
 _REST_BOUND = 0.1  # seconds that a fork waits, at most
 
@@ -87,8 +89,17 @@ def perform(what: str, work: Callable[[Undertaking], T], *, queue: str = PATCHES
     """Do ``work`` when it is its turn, and see to its end.
 
     Raises :class:`TargetBusy` where another undertaking of the queue has the turn for longer than ``patience``, in
-    seconds. With patience one of this very thread is passed by: waiting for it would never end.
+    seconds. With patience one of this very thread is passed by: waiting for it would never end. Raises
+    :class:`PrepareError` where the stack is too deep for it: half-way it could neither go on nor back.
     """
+    try:
+        _descend(_ROOM)
+    except RecursionError:
+        raise PrepareError(
+            f"the recursion limit is near: fewer than {_ROOM} calls are left",
+            where=what,
+            advice="nothing was touched; call it from a thread of its own, or with a higher sys.setrecursionlimit()",
+        ) from None
     mine = Undertaking(what, queue, sys._getframe())
     _undertakings.append(mine)
     try:
@@ -103,6 +114,11 @@ def perform(what: str, work: Callable[[Undertaking], T], *, queue: str = PATCHES
         except BaseException as error:
             let_go(error)
             raise
+
+
+def _descend(calls: int) -> None:
+    if calls:
+        _descend(calls - 1)
 
 
 def under_way() -> Undertaking | None:
