@@ -50,6 +50,7 @@ from pylivepatch.activeness.variables import (
     finished_in,
     slots_of,
     suspended_in,
+    take_back,
 )
 from pylivepatch.commit import read
 
@@ -124,6 +125,11 @@ class Accounts:
         self._greenlets: list[weakref.ref[Any]] = []  # found by the deep search
         self.refresh(thorough=False)
 
+    def let_go_of_variables(self) -> None:
+        """Forget what the variables of the callers hold, and leave no copies of these behind."""
+        old, self._slots = self._slots, list(self._heap_slots)
+        take_back(old)
+
     # --- looking ------------------------------------------------------------------------------------------
 
     def probe(self) -> Probe:
@@ -172,7 +178,7 @@ class Accounts:
             self._tuples[id(consts)] = consts
         self._functions = {i: f for i, f in self._functions.items() if id(f.__code__) in wanted}
         if thorough:
-            self._slots = list(self._heap_slots)
+            self.let_go_of_variables()
             if self.active():
                 self._slots = [*slots_of(self._modules, wanted), *self._heap_slots]
             if self.active():

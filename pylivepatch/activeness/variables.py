@@ -4,18 +4,23 @@ Such a reference is no execution, but it counts like one. Looked through, a few 
 modules concerned, and the globals and local variables of the functions that called into this package (which cannot
 change them while they wait for us). Local variables of other threads are left alone: a code object kept there goes
 on counting as active, and the report says so.
+
+Before Python 3.13, reading a frame's ``f_locals`` makes a copy of its variables, which the frame keeps until it ends or
+is read again: what the function lets go of meanwhile would live on in there. So copies are taken back.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from sys import getrefcount
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, ModuleType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from pylivepatch.activeness.functions import BIG
 from pylivepatch.activeness.pace import Met, give_way, let_go
@@ -23,6 +28,9 @@ from pylivepatch.activeness.pace import Met, give_way, let_go
 SUSPENDED: dict[type, str] = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
 """The types that suspend a frame, and the prefix of their attributes."""
 
+_T = TypeVar("_T")
+
+_FRAMES_OWN = 3  # references to the copy of a frame's variables: the frame's, a variable's, getrefcount's argument
 _DEPTH = 3
 _LIMIT = 20_000  # containers' items looked at
 _BATCH = 300  # items between two offers of the GIL
@@ -35,12 +43,13 @@ class Slot:
     """One place in a container. ``container[key]`` is read by C code alone.
 
     ``weight`` is how many references the place stands for: 2 for a local variable before Python 3.13, the
-    variable itself and its copy in the frame's ``f_locals``.
+    variable itself and its copy in the frame's ``f_locals``. Such a copy is to be taken back: ``copied`` are its names.
     """
 
     container: Any
     key: Any
     weight: int = 1
+    copied: tuple[str, ...] = ()
 
     def present(self) -> bool:
         try:
@@ -50,42 +59,63 @@ class Slot:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Of a frame's variables: ``plain`` are those that are in no cell; ``copied`` those to be taken back."""
+
+    plain: frozenset[str]
+    copied: tuple[str, ...]
+
+
 def slots_of(modules: Iterable[ModuleType], wanted: set[int]) -> list[Slot]:
-    """Where code objects with these ids are kept."""
-    found = [
-        _slot(container, key, plain)
-        for container, key, value, plain in _visit(modules)
-        if type(value) is CodeType and id(value) in wanted
-    ]
-    return [slot for slot in found if slot is not None]
+    """Where code objects with these ids are kept. What is in the copy of a frame's variables keeps that copy: give the
+    slots to :func:`take_back` when they have served.
+    """
+
+    def pick(container: Any, key: Any, value: Any, names: _Names | None) -> Slot | None:
+        return _slot(container, key, names) if type(value) is CodeType and id(value) in wanted else None
+
+    return _look(modules, pick)
+
+
+def take_back(slots: list[Slot]) -> None:
+    """Empty ``slots``, and the copies of variables that they lie in, where nobody else has got hold of these."""
+    copies = {id(slot.container): (slot.container, slot.copied) for slot in slots if slot.copied}
+    slots.clear()
+    _take_back([copies.popitem()[1] for _ in range(len(copies))])
 
 
 def suspended_in(modules: Iterable[ModuleType], wanted: set[int]) -> list[tuple[str, Any]]:
     """Generator-like objects that run code with these ids and are kept in a variable, with its name."""
-    found: dict[int, tuple[str, Any]] = {}
-    for _, key, value, _ in _visit(modules):
+
+    def pick(container: Any, key: Any, value: Any, names: _Names | None) -> tuple[str, Any] | None:
         code = code_of_suspended(value)
-        if code is not None and id(code) in wanted:
-            found.setdefault(id(value), (str(key), value))
+        return (str(key), value) if code is not None and id(code) in wanted else None
+
+    found: dict[int, tuple[str, Any]] = {}
+    for name, thing in _look(modules, pick):
+        found.setdefault(id(thing), (name, thing))
     return list(found.values())
 
 
 def finished_in(modules: Iterable[ModuleType], wanted: set[int]) -> list[Any]:
     """Generator-like objects that have run such code to its end and are kept in a variable."""
-    return [
-        value
-        for _, _, value, _ in _visit(modules)
-        if type(value) in SUSPENDED
-        and code_of_suspended(value) is None
-        and id(getattr(value, SUSPENDED[type(value)] + "_code")) in wanted
-    ]
+
+    def pick(container: Any, key: Any, value: Any, names: _Names | None) -> Any:
+        if type(value) not in SUSPENDED or code_of_suspended(value) is not None:
+            return None
+        return value if id(getattr(value, SUSPENDED[type(value)] + "_code")) in wanted else None
+
+    return _look(modules, pick)
 
 
 def exceptions_in(modules: Iterable[ModuleType]) -> list[Any]:
     """Exceptions, tracebacks and frames that are kept in a variable, by themselves or in a future that failed."""
-    return [
-        value for _, _, value, _ in _visit(modules) if isinstance(value, BaseException | TracebackType | FrameType)
-    ]
+
+    def pick(container: Any, key: Any, value: Any, names: _Names | None) -> Any:
+        return value if isinstance(value, BaseException | TracebackType | FrameType) else None
+
+    return _look(modules, pick)
 
 
 def code_of_suspended(thing: Any) -> CodeType | None:
@@ -103,17 +133,52 @@ def suspension(thing: Any) -> Callable[[], Any] | None:
     return partial(getattr, thing, name) if hasattr(thing, name) else None  # async generators: since 3.12
 
 
-def _visit(modules: Iterable[ModuleType]) -> Iterator[tuple[Any, Any, Any, set[str] | None]]:
-    """Container, key and value of each variable; for a frame's ``f_locals`` also the names that are plain locals."""
+def _look(modules: Iterable[ModuleType], pick: Callable[[Any, Any, Any, _Names | None], _T | None]) -> list[_T]:
+    """What ``pick`` makes of each variable: it is given container, key, value and, for a frame's, the names."""
+    copies: list[tuple[Any, tuple[str, ...]]] = []
+    try:
+        return [picked for each in _visit(modules, copies) if (picked := pick(*each)) is not None]
+    finally:
+        _take_back(copies)
+
+
+def _take_back(copies: list[tuple[Any, tuple[str, ...]]]) -> None:
+    """Empty ``copies``, each with its names, where nobody but its frame has it.
+
+    Not while the thread is traced or profiled: when a tracer's function returns, CPython makes the frame's variables
+    what the copy says, and deletes those that are not in it (``PyFrame_LocalsToFast``). Names that are none of the
+    function's own stay: what ``exec`` sets in a function is in there alone.
+    """
+    traced = sys.gettrace() is not None or sys.getprofile() is not None
+    while copies:
+        variables, names = copies.pop()
+        if not traced and getrefcount(variables) == _FRAMES_OWN:
+            for name in names:
+                variables.pop(name, None)
+
+
+def _visit(
+    modules: Iterable[ModuleType], copies: list[tuple[Any, tuple[str, ...]]]
+) -> Iterator[tuple[Any, Any, Any, _Names | None]]:
+    """Container, key and value of each variable; for a frame's ``f_locals`` also its names. To ``copies`` come those
+    that a frame keeps now.
+    """
     queue: deque[Any] = deque(vars(module) for module in modules)
-    plain: dict[int, set[str]] = {}
+    locals_of: dict[int, _Names] = {}
     for frame in _callers():
         queue.append(frame.f_globals)
         variables, code = frame.f_locals, frame.f_code
         if variables is not frame.f_globals:
             # A cell is shared by several frames but is one reference: those are left out.
-            plain[id(variables)] = set(code.co_varnames) - set(code.co_cellvars) - set(code.co_freevars)
+            plain = frozenset(code.co_varnames) - {*code.co_cellvars, *code.co_freevars}
+            # Of a class body it is the namespace itself, since 3.13 a view.
+            is_copy = type(variables) is dict and code.co_flags & inspect.CO_OPTIMIZED
+            copied = (*code.co_varnames, *code.co_cellvars, *code.co_freevars) if is_copy else ()
+            locals_of[id(variables)] = _Names(plain, copied)
+            if copied:
+                copies.append((variables, copied))
             queue.append(variables)
+        del variables, code
     queue.append(_DEEPER)
     met = Met()
     looked_at = depth = 0
@@ -125,7 +190,7 @@ def _visit(modules: Iterable[ModuleType]) -> Iterator[tuple[Any, Any, Any, set[s
             continue
         if not met.is_new(container):
             continue
-        names = plain.get(id(container))
+        names = locals_of.get(id(container))
         for key, value in zip(*_items(container), strict=False):
             looked_at += 1
             if looked_at % _BATCH == 0:
@@ -164,12 +229,12 @@ def _callers() -> Iterator[FrameType]:
         frame = frame.f_back  # type: ignore[assignment]
 
 
-def _slot(container: Any, key: Any, plain: set[str] | None) -> Slot | None:
-    if plain is None:
+def _slot(container: Any, key: Any, names: _Names | None) -> Slot | None:
+    if names is None:
         return Slot(container, key)
     if type(container) is dict:  # before 3.13: a copy of the variables, which the frame keeps
-        return Slot(container, key, weight=2 if key in plain else 1)
-    return Slot(container, key) if key in plain else None  # since 3.13: a view of the variables themselves
+        return Slot(container, key, weight=2 if key in names.plain else 1, copied=names.copied)
+    return Slot(container, key) if key in names.plain else None  # since 3.13: a view of the variables themselves
 
 
 def _items(container: Any) -> tuple[Sequence[Any], Sequence[Any]]:

@@ -181,6 +181,7 @@ class Transition(Held):
         self.state = State.REVERSED
         self._plan.clear()  # a trampoline that a thread of the parent was in stays for good, and has the commit
         self._remember_who_lingers()
+        self._accounts.let_go_of_variables()
         self._accounts = Accounts((), (), list)
 
     # --- prepare ------------------------------------------------------------------------------------------
@@ -306,6 +307,7 @@ class Transition(Held):
         self._committer.clear()
         self._plan.clear()
         self._remember_who_lingers()
+        self._accounts.let_go_of_variables()
         self._accounts = Accounts((), (), list)
         if hasattr(self, "_commit"):
             del self._commit
