@@ -6,7 +6,8 @@ those inside finish.
 
 * Whoever is inside already is never kept: it holds the counter, and would wait for itself. Inside is also the child of
   one who is (:mod:`pylivepatch.transition.inside`).
-* Coroutines wait by awaiting, so their event loop runs on. A synchronous function is never kept on a thread that runs
+* Coroutines wait by awaiting, so their event loop runs on. One that no task awaits, as somebody drives it by hand, is
+  not kept: what it yielded would reach nobody who knows it. A synchronous function is never kept on a thread that runs
   an event loop, nor in a greenlet whose hub is not known: those inside could not finish.
 * Nobody waits longer than ``bound`` seconds in one try, whatever happens; then the gate opens. So a deadlock that the
   gate could make (somebody inside waits for one who is kept) ends with the bound. Later tries back off.
@@ -24,7 +25,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from pylivepatch.activeness.greenlets import name_of
-from pylivepatch.transition.inside import Inside, caller_is_inside, loop_is_running, note_entry
+from pylivepatch.transition.inside import Inside, caller_is_inside, loop_is_running, note_entry, task_awaits
 from pylivepatch.transition.swap import Question
 from pylivepatch.transition.tally import Tally
 
@@ -167,7 +168,7 @@ class Gate:
         if self._tally is not None:
             self._tally.note()
         current = self._try
-        if current is not None and loop_is_running() and not self._is_inside(sys._getframe(1)):
+        if current is not None and task_awaits(sys._getframe(1)) and not self._is_inside(sys._getframe(1)):
             import asyncio  # imported already, as its loop is running; a process without it must not pay
 
             current.begin()

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from dis import opmap
 from types import FrameType
 from typing import Any
 
@@ -23,6 +24,8 @@ Inside = Mapping[int, tuple[int, int]]
 EVERYWHERE = (-1, 1 << 62)
 """The range for code that is not a trampoline."""
 
+_SEND = opmap["SEND"]  # what an ``await``, or a ``yield from``, goes on by
+_CACHE = opmap["CACHE"]
 _lineage: ContextVar[Callable[[Inside], bool] | None] = ContextVar("pylivepatch_lineage", default=None)
 
 
@@ -68,6 +71,33 @@ def current_task() -> Any:
     if asyncio is None or asyncio._get_running_loop() is None:
         return None
     return asyncio.current_task()
+
+
+def task_awaits(frame: FrameType) -> bool:
+    """Whether the task that runs on this thread awaits ``frame``, itself or by way of others: then what that yields
+    reaches the event loop.
+
+    Who drives a coroutine by hand (``coroutine.send(None)``), or by another framework's loop within asyncio's, would be
+    given what it cannot know.
+    """
+    task = current_task()
+    coroutine = task.get_coro() if task is not None else None
+    top = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+    if top is None:
+        return False
+    while frame is not top:
+        caller = frame.f_back
+        if caller is None or not _sends(caller):
+            return False
+        frame = caller
+    return True
+
+
+def _sends(frame: FrameType) -> bool:
+    code, at = frame.f_code.co_code, frame.f_lasti
+    while at > 0 and code[at] == _CACHE:  # 3.12 may be at the instruction's cache
+        at -= 2
+    return code[at] == _SEND
 
 
 def loop_is_running() -> bool:

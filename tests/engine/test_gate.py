@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import pytest
@@ -274,3 +275,89 @@ def test_all_who_are_kept_go_on_when_it_opens(interrupted: int, monkeypatch: pyt
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
     assert len(left) == len(threads)
+
+
+# --- coroutines that nobody awaits --------------------------------------------------------------------------
+
+
+class Entering:
+    """A coroutine that comes to a gate, and ways to await it."""
+
+    def __init__(self) -> None:
+        self.gate = Gate(PATIENCE, {})
+        self.gate.close()
+        self.current = self.gate._try
+
+    async def enter(self) -> str:
+        await self.gate._attend_awaiting()
+        return "in"
+
+    async def chain(self) -> str:
+        return await self.enter()
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        return (yield from self.chain().__await__())
+
+    async def __aenter__(self) -> str:
+        return await self
+
+    async def __aexit__(self, *error: object) -> None:
+        pass
+
+    async def stream(self) -> AsyncIterator[str]:
+        yield await self.enter()
+
+    async def with_it(self) -> str:
+        async with self as answer:
+            return answer
+
+    async def over_it(self) -> str:
+        async for answer in self.stream():
+            return answer
+        return ""
+
+
+def test_a_coroutine_that_is_driven_by_hand_is_not_kept_also_where_a_loop_runs() -> None:
+    """What it yielded would reach one who knows nothing of the loop."""
+    entering, answers = Entering(), []
+
+    def drive() -> None:
+        for way in (entering.enter, entering.chain, entering.with_it, entering.over_it):
+            with pytest.raises(StopIteration) as returned:
+                way().send(None)
+            answers.append(returned.value.value)
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(drive)
+        await asyncio.sleep(0)
+        drive()
+        with pytest.raises(StopIteration):
+            entering.enter().send(None)
+
+    asyncio.run(main())
+    assert answers == ["in"] * 8
+
+
+@pytest.mark.parametrize("times", [1, 20], ids=["", "warm"])
+def test_a_coroutine_is_kept_in_whatever_way_its_task_awaits_it(times: int) -> None:
+    """In code that has been specialised by the interpreter, too."""
+    for _ in range(times):
+        all_are_kept()
+
+
+def all_are_kept() -> None:
+    entering = Entering()
+    current = entering.current
+    assert current is not None
+
+    async def main() -> list[str]:
+        ways = (entering.enter, entering.chain, entering.with_it, entering.over_it)
+        tasks = [asyncio.create_task(way()) for way in ways]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert current.waits == len(tasks)
+        assert not any(task.done() for task in tasks)
+        entering.gate.open()
+        return await asyncio.gather(*tasks)
+
+    assert asyncio.run(main()) == ["in"] * 4
