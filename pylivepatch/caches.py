@@ -24,7 +24,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from pylivepatch import events, generic
+from pylivepatch import events, generic, memos
 from pylivepatch.activeness.functions import unwrap
 from pylivepatch.activeness.pace import give_way
 from pylivepatch.part import Part
@@ -55,6 +55,7 @@ def empty_again(parts: Sequence[Part]) -> None:
         for attribute in part.attributes:
             if isinstance(attribute.owner, Cache):
                 attribute.owner.wrapper.cache_clear()
+    memos.forget(attribute for part in parts for attribute in part.attributes)
     generic.empty_again(attribute for part in parts for attribute in part.attributes)
 
 

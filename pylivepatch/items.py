@@ -22,6 +22,7 @@ from pylivepatch.errors import CompileError
 from pylivepatch.pairs import checked_trampoline, code_at, dump_pair, functions_of_body, make_pair, optional_parameters
 from pylivepatch.patch import (
     CodeRef,
+    Forgotten,
     FunctionChange,
     ModulePatch,
     NewBases,
@@ -149,6 +150,10 @@ def compile_module(
             arguments = _expression(change.arguments, filename, change.line, symbols=symbols)
             state = change.owner, change.name, change.cls, arguments
             items.append(Item("state", change.target, marshal.dumps(state)))
+        elif isinstance(change, Forgotten):
+            used = [(ref.qualname, _leaving(_find(old, ref, where))) for ref in change.fillers]
+            memo = change.owner, change.name, (change.init.qualname, _find(old, change.init, where)), used
+            items.append(Item("memo", change.target, marshal.dumps(memo)))
         elif isinstance(change, NewFields):
             own = sorted(_bound_in(_class_statement(module.new_source, change.new)) - {*change.after})
             parts = dump_class(module, new, change.new, filename), own, change.before, change.after

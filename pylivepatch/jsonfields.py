@@ -109,7 +109,13 @@ class Fields:
         return tuple(found)
 
     def ref(self, key: str) -> CodeRef:
-        inner = Fields(self.take(key, dict), f"{self.title}.{key}", self.bad)
+        return self._ref(self.take(key, dict), f"{self.title}.{key}")
+
+    def refs(self, key: str) -> tuple[CodeRef, ...]:
+        return tuple(self._ref(one, f"{self.title}.{key}[{number}]") for number, one in enumerate(self.items(key)))
+
+    def _ref(self, raw: Any, title: str) -> CodeRef:
+        inner = Fields(raw, title, self.bad)
         found = CodeRef(inner.text("qualname"), inner.number("line"), inner.number("index"))
         inner.done()
         return found

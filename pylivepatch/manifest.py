@@ -19,6 +19,7 @@ from pylivepatch.jsonfields import Fields
 from pylivepatch.patch import (
     Change,
     CodeRef,
+    Forgotten,
     FunctionChange,
     HooksFile,
     ModulePatch,
@@ -240,6 +241,9 @@ def _change_in(raw: Any, title: str, bad: Any) -> Change:
                 fields.text("class"),
                 fields.whole_expression("arguments", ast.Tuple),
             )
+        case "memo":
+            place = fields.text("owner"), fields.text("name"), fields.number("line")
+            change = Forgotten(*place, fields.ref("init"), fields.refs("fillers"))
         case _:
             raise bad(f"{title}.kind: {kind!r} is no kind of change", "update pylivepatch")
     fields.done()
@@ -299,6 +303,10 @@ def change_out(change: Change) -> Mapping[str, Any]:
                 "class": change.cls,
                 "arguments": change.arguments,
             }
+        case Forgotten():
+            used = [_ref_out(ref) for ref in change.fillers]
+            place = {"owner": change.owner, "name": change.name, "line": change.line}
+            return {"kind": "memo", **place, "init": _ref_out(change.init), "fillers": used}
         case NewBases():
             return {"kind": "bases", "owner": change.owner, "line": change.line, "old": change.old, "new": change.new}
 

@@ -199,9 +199,27 @@ class NewState:
         return f"{self.owner}.{self.name}" if self.owner else self.name
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What instances of the class ``owner`` remember in the dict ``name``, which ``init`` makes, is forgotten: from the
+    switch on they have an empty one. ``fillers`` are the methods that use it; nobody may be inside them at the switch.
+    All are functions of the old source.
+    """
+
+    owner: str
+    name: str
+    line: int
+    init: CodeRef
+    fillers: tuple[CodeRef, ...]
+
+    @property
+    def target(self) -> str:
+        return f"{self.owner}.{self.name}"
+
+
 Change = (
     FunctionChange | NewFunction | ValueChange | NewImport | NewClass | NewBases | NewFields | Removed | Unregistered
-    | NewState
+    | NewState | Forgotten
 )
 
 

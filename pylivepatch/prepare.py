@@ -37,6 +37,7 @@ from pylivepatch.evaluate import evaluate
 from pylivepatch.ftrace.trampoline import Template
 from pylivepatch.items import CompiledModule, Item
 from pylivepatch.locate import REBUILD, around, locate, mangled, static_lookup
+from pylivepatch.memos import load_memo, verify_memo
 from pylivepatch.pairs import checked_trampoline, code_at, load_pair
 from pylivepatch.part import (
     ANNOTATIONS,
@@ -69,6 +70,8 @@ def verify_module(
             check_value(module, item, where, arriving, below, compiled.prepared)
         elif item.kind == "replaced":
             locate(module, item.target, marshal.loads(item.payload)[1][0], below)
+        elif item.kind == "memo":
+            verify_memo(module, item, below)
         elif item.kind in ("new", "class", "fields", "bases"):
             owner_of(module, item.target)
         time.sleep(0)
@@ -364,4 +367,5 @@ _LOADERS = {
     "fields": _load_fields,
     "bases": _load_bases,
     "state": load_state,
+    "memo": load_memo,
 }

@@ -49,11 +49,12 @@ ALLOWED = {
     "values": {"part", "locate", "below", "transition", "items", "evaluate", "symbols", "activeness", "commit"}
     | {"errors"},
     "replacements": {"switches", "part", "groups", "below", "transition", "pairs", "activeness", "patch", "errors"},
-    "prepare": {"values", "switches", "part", "generic", "locate", "classes", "elsewhere", "below", "transition"}
-    | {"items", "pairs", "evaluate", "activeness", "ftrace", "commit", "errors"},
+    "prepare": {"values", "memos", "switches", "part", "generic", "locate", "classes", "elsewhere", "below"}
+    | {"transition", "items", "pairs", "evaluate", "activeness", "ftrace", "commit", "errors"},
     "brought": {"values", "part", "below", "transition", "pairs", "wholly", "evaluate", "symbols", "activeness"}
     | {"ftrace", "commit", "errors"},
-    "caches": {"generic", "part", "transition", "activeness", "events"},
+    "caches": {"generic", "memos", "part", "transition", "activeness", "events"},
+    "memos": {"items", "locate", "part", "switches", "transition", "activeness", "errors"},
     "transformers": {"locate", "part", "hooks", "callbacks", "transition", "activeness", "errors"},
     "arrivals": set(),
     "journal": {"transition", "errors"},

@@ -35,16 +35,17 @@ class Class:
         return {item.name: item for item in self.items if item.name and not item.typing_only}
 
     @cached_property
-    def computed_lookup(self) -> int:
-        """The line where a method looks one of the object's attributes up by a text that is no literal; 0 for none."""
+    def computed_lookups(self) -> tuple[ast.Call, ...]:
+        """Where a method looks one of the object's attributes up by a text that is no literal."""
+        found = []
         for node in walk(self.node):
             match node:
                 case ast.Call(
                     func=ast.Name("getattr"),
                     args=[ast.Name("self" | "cls") | ast.Call(func=ast.Name("type")), text, *_],
                 ) if not isinstance(text, ast.Constant):
-                    return node.lineno
-        return 0
+                    found.append(node)
+        return tuple(found)
 
     @property
     def metaclass(self) -> ast.expr | None:

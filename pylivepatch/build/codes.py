@@ -42,6 +42,10 @@ def _code(code: str, verdict: Verdict, title: str, meaning: str, way_out: str = 
 
 
 # Carried by the patch.
+MEMO_FORGOTTEN = _code(
+    "PLP207", "applied", "a memo is forgotten",
+    "What instances remember of a class attribute that changed, and would make again, is made again.",
+)
 NAME_REMOVED = _code(
     "PLP208", "applied", "a name is taken away",
     "A function, value, class or import is gone, and its absence could be told: the name goes at the switch.",

@@ -46,6 +46,11 @@ _LIBRARY_CONSTANTS = ("string.", "re.", "stat.", "errno.", "socket.", "ssl.", "s
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Mod, ast.Div, ast.FloorDiv, ast.BitOr, ast.BitAnd, ast.BitXor, ast.RShift)
 
 
+def is_text_or_container_method(name: str) -> bool:
+    """Whether texts and builtin containers have a method of this name that changes nothing."""
+    return name in _DATA_METHODS
+
+
 class Purity:
     """The question, for expressions of one module of one version. Names of class bodies must be qualified."""
 

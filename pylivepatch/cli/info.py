@@ -10,6 +10,7 @@ from pylivepatch.cli.output import Output
 from pylivepatch.hooks.reading import contents
 from pylivepatch.patch import (
     Change,
+    Forgotten,
     FunctionChange,
     NewBases,
     NewClass,
@@ -34,6 +35,7 @@ _KINDS: dict[type[Any], str] = {
     Removed: "removed name",
     Unregistered: "removed implementation",
     NewState: "attributes of an object",
+    Forgotten: "forgotten memo",
 }
 
 

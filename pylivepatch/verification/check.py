@@ -8,7 +8,7 @@ from typing import Any
 
 from pylivepatch.errors import AgentError, VerifyError
 from pylivepatch.hooks.reading import contents
-from pylivepatch.patch import Patch, ValueChange
+from pylivepatch.patch import Forgotten, Patch, ValueChange
 from pylivepatch.portrait import Portrait
 from pylivepatch.verification.compare import Found, named_as_in, note_versions, sort_out, unsteady, without
 from pylivepatch.verification.fresh import TIMEOUT, Fresh, import_afresh
@@ -157,7 +157,7 @@ def _carried(patch: Patch | None) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     if patch is not None:
         for module, change in patch.changes():
-            new = isinstance(change, ValueChange) and change.old is None
+            new = isinstance(change, Forgotten) or (isinstance(change, ValueChange) and change.old is None)
             found.setdefault(module.name, {})[change.target] = "new" if new else "changed"
         for transform in contents(patch.hooks.source, patch.hooks.name).transforms if patch.hooks else ():
             module_name, _, target = transform.target.partition(":")

@@ -14,11 +14,9 @@ Make = Callable[..., Package]
 BASE = """
     import re
     class Base:
-        def __init__(self): self.found = {}
-        def rule(self, name):
-            if name not in self.found:
-                self.found[name] = re.compile(getattr(self, f"RULE_{name}"))
-            return self.found[name]
+        def __init__(self):
+            self.found = {name: re.compile(getattr(self, f"RULE_{name}")) for name in ("BOLD",)}
+        def rule(self, name): return self.found[name]
 """
 PARSER = """
     from .base import Base
