@@ -231,7 +231,7 @@ def interrupted(step: int, action: Any, each: str = "line") -> bool:
                 seen[0] += 1
                 if seen[0] == step:
                     raise KeyboardInterrupt
-        return watch if frame.f_globals.get("__name__", "").startswith("pylivepatch") else None
+        return watch if frame.f_code.co_filename == attach.__file__ else None
 
     before = sys.gettrace()
     if each == "opcode":
