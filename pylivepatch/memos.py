@@ -23,6 +23,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from pylivepatch.activeness.functions import unwrap
+from pylivepatch.activeness.pace import give_way
 from pylivepatch.errors import DataMismatch, UnswappableShape
 from pylivepatch.items import Item
 from pylivepatch.locate import locate
@@ -123,20 +124,28 @@ def load_memo(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
 
 
 def _check_others(cls: type, names: set[str], known: set[int], where: str) -> None:
-    """Raise :class:`UnswappableShape` where a class that the builder has not seen uses the memo, too."""
-    classes: list[type] = [cls]
-    for one in classes:  # grows
-        children: list[type] = type.__subclasses__(one)
-        classes += [child for child in children if child not in classes]
+    """Raise :class:`UnswappableShape` where a class that the builder has not seen uses the memo, too: one that derives
+    from ``cls``, or is a base of one that does.
+    """
+    heirs: list[type] = [cls]
+    for heir in heirs:  # grows
+        children: list[type] = type.__subclasses__(heir)
+        heirs += [child for child in children if child not in heirs]
+    for one in dict.fromkeys(base for heir in heirs for base in heir.__mro__ if base is not object):
+        give_way()
+        others = [f"{one.__module__}:{one.__qualname__}"] if one is not cls and not names.isdisjoint(vars(one)) else []
         for value in list(vars(one).values()):
-            for function in unwrap(value):
-                if id(function) not in known and not names.isdisjoint(_words(function.__code__)):
-                    raise UnswappableShape(
-                        f"{function.__module__}:{function.__qualname__} uses it, too, in a way that the patch does not "
-                        "know",
-                        where=where,
-                        advice="give the instances new memos in a callback (--hooks) that knows this class",
-                    )
+            others += [
+                f"{function.__module__}:{function.__qualname__}"
+                for function in unwrap(value)
+                if id(function) not in known and not names.isdisjoint(_words(function.__code__))
+            ]
+        if others:
+            raise UnswappableShape(
+                f"{others[0]} uses it, too, in a way that the patch does not know",
+                where=where,
+                advice="give the instances new memos in a callback (--hooks) that knows this class",
+            )
 
 
 def _words(code: CodeType) -> Iterator[str]:

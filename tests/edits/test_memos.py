@@ -186,6 +186,15 @@ def test_a_class_of_the_program_that_uses_the_memo_refuses_the_load(pair: Pair, 
     assert Own().rule("ONE") == ["old"]
 
 
+@pytest.mark.parametrize("own", [{"memo": None}, {"forget": lambda self: self.memo.clear()}])
+def test_so_does_another_base_of_such_a_class(own: dict[str, Any], pair: Pair, main: ModuleType) -> None:
+    mixin = type("Mixin", (), own)
+    kept = type("Own", (mixin, main.Child), {})()
+    with pytest.raises(LivePatchError, match=r"uses it, too"):
+        load_patch(built(pair))
+    assert kept.rule("ONE") == ["old"]
+
+
 def test_of_two_patches_each_has_its_own(tmp_path: Path, pair: Pair, main: ModuleType) -> None:
     kept = main.Child()
     assert kept.rule("ONE") == ["old"]
