@@ -38,11 +38,11 @@ class Memo:
     It is an item of the memo that the instance has, under a key that nobody else has: so it lives as long as the
     instance, and no longer (a memo often leads back to its instance), and copies of the instance share it as they share
     the other. The methods that use the memo ask for their keys only, and do not see it. When the patch is gone,
-    :meth:`forget` takes it out.
+    :meth:`forget` takes it out. ``replaced`` is that of a patch whose place this one's takes.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, replaced: Memo | None = None) -> None:
+        self.name, self.replaced = name, replaced
         self.key = f"<livepatch memo {os.urandom(16).hex()}>"  # another process may get it with a pickle
         self._having: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
@@ -85,8 +85,11 @@ class Memo:
 def forget(attributes: Iterable[Attribute]) -> None:
     """After a switch: let nothing be left of the memos that are no longer in force."""
     for attribute in attributes:
-        if isinstance(attribute.new, Memo) and attribute.current() is not attribute.new:
-            attribute.new.forget()
+        memo = attribute.new
+        if isinstance(memo, Memo):
+            gone = memo.replaced if attribute.current() is memo else memo
+            if gone is not None:
+                gone.forget()
 
 
 def verify_memo(part_of: ModuleType, item: Item, below: Any) -> None:
@@ -100,7 +103,8 @@ def load_memo(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
     owner, name, made, used = marshal.loads(item.payload)
     cls = class_named(module, owner, where)
     key = class_key(cls, name)
-    found = part.below.value(cls, key, vars(cls).get(key, MISSING))
+    current = vars(cls).get(key, MISSING)
+    found = part.below.value(cls, key, current)
     if found is not MISSING and type(found) is not Memo:
         raise DataMismatch(
             f"the class has {short(found)} of that name, and instances would not find their own",
@@ -120,7 +124,8 @@ def load_memo(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any
         for function in functions:
             leave(part, function, goes, f"{module.__name__}:{qualname}")
     _check_others(cls, {name, key}, {id(function) for function in known}, where)
-    bind_in_class(part, cls, key, Memo(key), where)
+    replaced = current if isinstance(current, Memo) and current is not found else None
+    bind_in_class(part, cls, key, Memo(key, replaced), where)
 
 
 def _check_others(cls: type, names: set[str], known: set[int], where: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 import pylivepatch
 from pylivepatch import groups, patchfile
-from pylivepatch.build import BuildResult
+from pylivepatch.build import BuildResult, build_patch
 from pylivepatch.errors import LivePatchError, TransitionTimeout
 from tests.conftest import PATIENCE
 from tests.edits.live import Pair, load_patch
@@ -195,20 +195,47 @@ def test_so_does_another_base_of_such_a_class(own: dict[str, Any], pair: Pair, m
     assert kept.rule("ONE") == ["old"]
 
 
+@pytest.mark.parametrize("options", [{"mode": "stop-machine"}, {"mode": "per-task"}, {"incremental": True}])
+def test_it_is_forgotten_however_the_patch_is_loaded(options: Any, pair: Pair, main: ModuleType) -> None:
+    kept = main.Child()
+    assert kept.rule("ONE") == ["old"]
+    patch = built(pair).patch
+    assert patch is not None
+    applied = pylivepatch.load(patch, timeout=PATIENCE, **options)
+    assert kept.both() == ("new", ["new"])
+    applied.unload()
+    assert kept.both() == ("old", ["old"])
+
+
+def newest(pair: Pair, folder: Path, base: Path) -> pylivepatch.Patch:
+    home = folder / "newest" / pair.name
+    home.mkdir(parents=True)
+    (home / "__init__.py").write_text("")
+    (home / "main.py").write_text(NEW.replace('"new"', '"newest"'))
+    return build_patch(base, folder / "newest", name="newest")
+
+
 def test_of_two_patches_each_has_its_own(tmp_path: Path, pair: Pair, main: ModuleType) -> None:
     kept = main.Child()
     assert kept.rule("ONE") == ["old"]
     load_patch(built(pair))
     assert kept.rule("ONE") == ["new"]
-    newest = tmp_path / "newest"
-    newest.joinpath(pair.name).mkdir(parents=True)
-    newest.joinpath(pair.name, "__init__.py").write_text("")
-    newest.joinpath(pair.name, "main.py").write_text(NEW.replace('"new"', '"newest"'))
-    patch = pylivepatch.build.build_patch(pair.new, newest, name="newest")
-    applied = pylivepatch.load(patch, timeout=PATIENCE)
+    applied = pylivepatch.load(newest(pair, tmp_path, pair.new), timeout=PATIENCE)
     assert kept.rule("ONE") == ["newest"]
     applied.unload()
     assert kept.rule("ONE") == ["new"]
+
+
+def test_so_does_one_that_takes_the_place_of_another(tmp_path: Path, pair: Pair, main: ModuleType) -> None:
+    kept = main.Child()
+    assert kept.rule("ONE") == ["old"]
+    load_patch(built(pair))
+    assert kept.rule("ONE") == ["new"]
+    applied = pylivepatch.load(newest(pair, tmp_path, pair.old), replace=True, timeout=PATIENCE)
+    assert kept.rule("ONE") == ["newest"]
+    applied.unload()
+    assert kept.both() == ("old", ["old"])
+    assert vars(kept) == {"memo": {"ONE": ["old"]}}
 
 
 def test_the_value_and_the_memo_switch_together_whatever_is_switched_by_itself(pair: Pair) -> None:
