@@ -105,6 +105,25 @@ def test_a_table_by_code_object_can_be_kept(hold: Any) -> None:
     same_by_version(in_each_stage(hold, observe))
 
 
+def test_a_table_by_what_is_called_can_be_kept(hold: Any) -> None:
+    """The hooks call something, too, and an error in a callback of a tool would be one of the call."""
+
+    def observe() -> Any:
+        called: dict[Any, int] = {}
+
+        def call(code: CodeType, offset: int, what: Any, first: Any) -> None:
+            if code.co_filename == FILE:
+                called[what] = called.get(what, 0) + 1
+
+        with watching({"CALL": call}):
+            got = use_all()
+        assert called
+        called.clear()  # it holds functions
+        return got
+
+    same_by_version(in_each_stage(hold, observe))
+
+
 def test_what_watches_one_code_object_watches_it_again_after_the_patch(hold: Any) -> None:
     calls: list[str] = []
     with watching({"PY_START": lambda code, offset: calls.append(code.co_name)}, total):
