@@ -143,6 +143,9 @@ class Held(Hooked):
     def _executing(self) -> Iterator[tuple[str, Version, int]]:
         """Old code and trampolines that somebody executes: module, version, references that are no known holder's."""
         modules = {id(swap.old): swap.module for swap in self._all_swaps()}
+        modules |= {id(guard.version): guard.name.partition(":")[0] for guard in self.guards}
+        left = tuple(lingering.LINGERING)
+        modules |= {id(trampoline): modules[id(body)] for body, trampoline in left if id(body) in modules}
         for version, excess in self._accounts.active().items():
             yield modules.get(id(version), "?"), version, excess
         for swap in self._all_swaps():

@@ -491,6 +491,19 @@ def test_a_generator_counted_by_a_reversed_transition_holds_the_next_one(hold: A
     assert next(count(1))[0] == "new"
 
 
+def test_one_that_cannot_be_found_is_told_with_the_module_of_its_function(hold: Any) -> None:
+    """Also where it was counted by a transition that was reversed: nobody but that one's trampoline leads there."""
+    held = hold(Patch("fix").replace(count, count_anew), timeout=0.3)
+    hidden = iter([count(3)])
+    assert next(hidden.__reduce__()[1][0][0]) == ("old", 0)
+    with pytest.raises(TransitionTimeout):
+        held.finish()
+    with pytest.raises(TransitionTimeout) as caught:
+        pylivepatch.load(Patch("fix2").replace(count, count_anew), timeout=0.05)
+    assert {holder.function for holder in caught.value.holders} == {f"{__name__}:count"}
+    del hidden, caught
+
+
 def test_a_generator_counted_by_a_reversed_unload_holds_the_next_one(hold: Any) -> None:
     held = hold(Patch("fix").replace(count, count_anew))
     held.finish()
