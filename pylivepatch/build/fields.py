@@ -145,7 +145,7 @@ def _may_have(context: Context, old: Item, new: Item, settings: frozenset[str]) 
         return refuse(
             f"the class statement cannot be executed aside without side effects: {part}", "leave its settings"
         )
-    made = ["__match_args__" if name == "match_args" else f"__{name}__" for name in settings - {"order"}]
+    made = ["__match_args__" if name == "match_args" else f"__{name}__" for name in sorted(settings - {"order"})]
     if why := _was_taken_over(context, symbol, [*made, *(_ORDERS if "order" in settings else ())]):
         return refuse(why, "leave its settings")
     return "init" not in settings or check_function(context, new, [f"{symbol}.__init__"])

@@ -43,7 +43,7 @@ def order_modules(contexts: Mapping[str, Context]) -> list[str]:
                     "see what the builder says of that name in its own module",
                 )
     try:
-        return list(TopologicalSorter(needs).static_order())
+        return list(TopologicalSorter({name: sorted(of) for name, of in needs.items()}).static_order())
     except CycleError as problem:
         circle = problem.args[1]
         for name in dict.fromkeys(circle):

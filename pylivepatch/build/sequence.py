@@ -108,7 +108,9 @@ def _pairs_by_name(items: list[Item], others: list[Item], old: bool) -> dict[int
 def _check_last(context: Context, old: _Scope, new: _Scope, reused: set[str]) -> set[str]:
     """Names that several definitions bind: the same ones, in the same order, with the same one at the end."""
     told = set()
-    for name in new.binders.keys() & old.binders.keys() - reused:
+    for name in new.binders:
+        if name not in old.binders or name in reused:
+            continue
         before, after = old.tokens(name), new.tokens(name)
         if len(before) < 2 and len(after) < 2:
             continue
