@@ -8,7 +8,7 @@ that call or read it (``runs``); modules that do not have its name in their text
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -62,6 +62,7 @@ class Reach:
         self._indexes: dict[str, _Index] = {}
         self._refs: dict[Symbol, list[tuple[Ref, Run, Evaluated | None, str]]] = {}
         self._asked: set[str] = set()  # the words whose modules all have their index
+        self._places = {module: place for place, module in enumerate(version.modules)}
 
     def of_functions(self, symbols: Iterable[Symbol]) -> list[Hit]:
         """The import-time pieces that call one of these functions."""
@@ -123,9 +124,10 @@ class Reach:
 
     def _users(self, symbol: Symbol, is_call: bool) -> Iterator[tuple[Ref, Run, Evaluated | None, str, bool]]:
         for spelled, self_only, certain, reading in self._spellings(symbol, is_call):
-            for module in self._modules_with(spelled):
-                self._index(module)
-            for ref, run, piece, module in self._refs.get(spelled, ()):
+            # What is said of a change must not depend on the searches before it: only these modules, in their order.
+            among = self._among(spelled)
+            found = [one for one in self._refs.get(spelled, ()) if one[3] in among]
+            for ref, run, piece, module in sorted(found, key=lambda one: self._places[one[3]]):
                 if (ref.is_call == is_call or reading) and (ref.via_self or not self_only):
                     yield ref, run, piece, module, certain
 
@@ -167,32 +169,37 @@ class Reach:
             found += [(module, one + "()") for _, one in self._results((module, outer))]
         return found
 
-    def _modules_with(self, symbol: Symbol) -> Iterable[str]:
-        """The modules that may name the symbol and have no index yet."""
+    def _among(self, symbol: Symbol) -> Set[str]:
+        """The modules that may name the symbol; all of them have their index then."""
         module, name = symbol
-        word = re.split(r"\.", name.replace("()", "").replace(".<super>", ""))[-1]
-        words = {word}
-        head = name.partition(".")[0].removesuffix("()")
-        queue = [(module, head)]
-        while queue and head == word:  # it may be imported by another name
-            where = queue.pop()
-            for copy in self._version.copies.get(where[0], ()):
-                if copy.name == where[1] and copy.bound not in words:
-                    words.add(copy.bound)
-                    queue.append((copy.importer, copy.bound))
+        base = name.replace("()", "").replace(".<super>", "")
+        word = base.rpartition(".")[2]
         if "<" in word:
-            return [module]
-        new = words - self._asked
-        self._asked |= new
-        return [name for one in new for name in self._by_word.get(one, ()) if name not in self._indexes]
+            self._index(module)
+            return {module}
+        words = {word}
+        queue = [(module, base)]
+        while queue:  # it may be imported by another name, or have a value's name
+            where = queue.pop()
+            also = [(one.importer, one.bound) for one in self._version.copies.get(where[0], ()) if one.name == where[1]]
+            for one in (*also, *self._version.aliases.get(where, ())):
+                if one[1] not in words:
+                    words.add(one[1])
+                    queue.append(one)
+        for one in words - self._asked:
+            for found in self._by_word.get(one, ()):
+                self._index(found)
+        self._asked |= words
+        every = [self._by_word[one] for one in words if one in self._by_word]
+        return every[0] if len(every) == 1 else set().union(*every)
 
     @cached_property
-    def _by_word(self) -> dict[str, list[str]]:
+    def _by_word(self) -> dict[str, set[str]]:
         """Each word → the modules that have it in their text."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, set[str]] = {}
         for module, uses in self._version.modules.items():
             for word in set(re.findall(r"\w+", uses.source.text)):
-                found.setdefault(word, []).append(module)
+                found.setdefault(word, set()).add(module)
         return found
 
     def _index(self, module: str) -> _Index:

@@ -130,6 +130,19 @@ class Version:
         return found
 
     @cached_property
+    def aliases(self) -> dict[tuple[str, str], list[tuple[str, str]]]:
+        """Module and name of each thing of the tree → the values that :meth:`canonical` follows to it."""
+        found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for (module, name), value in self.values.items():
+            while isinstance(value, ast.Call):
+                value = value.func
+            dotted = self.modules[module].names.dotted(value)
+            home, symbol = self.resolve(module, dotted) if dotted else ("", "")
+            if home:
+                found.setdefault((home, symbol), []).append((module, name))
+        return found
+
+    @cached_property
     def class_values(self) -> dict[tuple[str, str], ast.expr]:
         """Module and qualified name of each class attribute that its class body sets once → its expression, spelled
         for the module's namespace. None of classes that make something else of their attributes.
