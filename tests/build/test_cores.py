@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,84 @@ for spread in (False, True):
     one, two = said(PATCH + program, tmp_path)
     assert one == two
     assert "the source has no function f_0" in one
+
+
+WAITING = """
+import signal, time
+read, write = os.pipe()
+def work(item):
+    os.write(write, os.getpid().to_bytes(4, "big"))
+    time.sleep(600)
+def started():
+    return {int.from_bytes(os.read(read, 4), "big") for _ in range(2)}
+"""
+
+
+def ended(pid: int) -> bool:
+    """Whether the process is gone, but for its entry in the table; waits for it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_an_interrupt_ends_the_workers_and_comes_through(tmp_path: Path) -> None:
+    program = """
+def meanwhile():
+    global pids
+    pids = started()
+    os.kill(here, signal.SIGINT)
+    time.sleep(600)
+try:
+    cores.on_all(work, range(4), meanwhile)
+except KeyboardInterrupt:
+    print("interrupted")
+for pid in pids:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        print("ended")
+"""
+    assert said(WAITING + program, tmp_path) == ["interrupted", "ended", "ended"]
+
+
+def test_workers_end_with_the_process_that_they_are_of(tmp_path: Path) -> None:
+    program = """
+def meanwhile():
+    print(*started(), flush=True)
+    os.kill(here, signal.SIGKILL)
+cores.on_all(work, range(4), meanwhile)
+"""
+    command = [sys.executable, "-c", HEAD + WAITING + program]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=120)
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 2
+    assert all(map(ended, pids))
+
+
+def test_what_a_worker_raises_is_raised_here_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    program = """
+def work(item):
+    if item == 1:
+        raise ValueError(os.getpid() == here)
+    return bytes(300_000)
+before = sorted(os.listdir("/proc/self/fd"))
+print(cores.by_workers(work, range(400), lambda: 1))
+try:
+    cores.on_all(work, range(400), lambda: 1)
+except ValueError as error:
+    print(error)
+print(before == sorted(os.listdir("/proc/self/fd")))
+try:
+    os.waitpid(-1, 0)
+except ChildProcessError:
+    print("no child")
+print(cores.on_all(len, ["a" * n for n in range(1000)], lambda: 1) == ([*range(1000)], 1))
+"""
+    assert said(program, tmp_path) == ["None", "True", "True", "no child", "True"]
