@@ -41,7 +41,7 @@ def check_import_order(contexts: Mapping[str, Context]) -> None:
         before, old = _run(world.old, root)
         _, new = _run(world.new, root)
         live = [*old, *(event for event in new if event.module not in before)]
-        for generic, name in shared - told:
+        for generic, name in sorted(shared - told):
             was, now = (_last(events, generic, name) for events in (live, new))
             if was is None or now is None or was.module == now.module or now.module not in contexts:
                 continue

@@ -51,7 +51,19 @@ def remade(version: int) -> dict[str, str]:
     return {"remade": f"{text}kept = [C.__repr__, C.__match_args__]\n"}
 
 
-@pytest.mark.parametrize("files", [needed, bound_twice, remade])
+def registered_twice(version: int) -> dict[str, str]:
+    """Two modules with an implementation for each of six classes, which are imported in another order."""
+    types = ("int", "str", "bytes", "list", "dict", "tuple")
+    own = "".join(f"@f.register({one})\ndef f_{one}(x): pass\n" for one in types)
+    return {
+        "generic": "from functools import singledispatch\n@singledispatch\ndef f(x): pass\n",
+        "one": f"from generic import f\n{own}",
+        "two": f"from generic import f\n{own}",
+        "user": "import two, one\n" if version else "import one, two\n",
+    }
+
+
+@pytest.mark.parametrize("files", [needed, bound_twice, remade, registered_twice])
 def test_all_seeds_give_one_output(files: object, tmp_path: Path) -> None:
     assert callable(files)
     trees = [str(write(tmp_path / str(version), files(version))) for version in (0, 1)]
