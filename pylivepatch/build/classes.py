@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pylivepatch.build.nodes import walk
-from pylivepatch.build.scope import Item, items_of
+from pylivepatch.build.scope import Item
 
 if TYPE_CHECKING:
     from pylivepatch.build.world import Version
@@ -65,18 +65,18 @@ class Classes:
             for base in cls.bases:
                 self._children.setdefault(base, []).append(cls)
 
-    def _collect(self, module: str, outer: str, items: list[Item]) -> None:
-        names = self._version.modules[module].names
+    def _collect(self, module: str, outer: str, items: Iterable[Item]) -> None:
+        uses = self._version.modules[module]
         for item in items:
             if item.kind != "class" or item.typing_only:
                 continue
             qualname = f"{outer}.{item.name}" if outer else item.name
-            body = items_of(item.class_node.body)
+            body = uses.body(item.class_node)
             bases = []
             for base in item.class_node.bases:
-                dotted = names.dotted(base.value if isinstance(base, ast.Subscript) else base)
+                dotted = uses.names.dotted(base.value if isinstance(base, ast.Subscript) else base)
                 bases.append(self._version.resolve(module, dotted) if dotted else ("", ""))
-            self.all[module, qualname] = Class((module, qualname), item.class_node, tuple(body), tuple(bases))
+            self.all[module, qualname] = Class((module, qualname), item.class_node, body, tuple(bases))
             self._collect(module, qualname, body)
 
     def ancestors(self, cls: Class) -> Iterator[Class]:

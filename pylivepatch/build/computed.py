@@ -21,7 +21,7 @@ def check_computed(context: Context, cls: Class, item: Item, difference: str) ->
     keeps it, the patch lets instances forget it.
     """
     world = context.world
-    if any(item.name in uses.attributes for uses in (*world.old.modules.values(), *world.new.modules.values())):
+    if any(uses.has_attribute(item.name) for uses in (*world.old.modules.values(), *world.new.modules.values())):
         return True
     classes = world.old.classes
     for one in (cls, *classes.ancestors(cls), *classes.descendants(cls)):

@@ -62,7 +62,7 @@ def _shared(version: Version) -> set[tuple[Generic, str]]:
     """The generic functions and names of classes for which several modules register."""
     found: dict[tuple[Generic, str], set[str]] = {}
     for module, uses in version.modules.items():
-        if "register" in uses.attributes:
+        if uses.has_attribute("register"):
             for item in uses.items:
                 for generic, classes in registrations(version, module, item):
                     for name in classes:
@@ -104,7 +104,7 @@ def _steps(version: Version, module: str) -> Iterator[str | _Event]:
             case ast.ImportFrom() if home := absolute_module(item.node, uses.source.package):
                 yield from _with_parents(home)
                 yield f"{home}.{item.alias.name if item.alias is not None else ''}"
-            case _ if "register" in uses.attributes:
+            case _ if uses.has_attribute("register"):
                 for generic, classes in registrations(version, module, item):
                     yield _Event(module, item, generic, frozenset(classes))
 

@@ -211,7 +211,7 @@ def _can_be_rebound(context: Context, old: Item, new: Item) -> bool:
     return not any(
         isinstance(node, ast.Attribute) and node.attr == name
         for uses in world.old.modules.values()
-        if name in uses.attributes
+        if uses.has_attribute(name)
         for piece in uses.evaluated
         for node in executed_nodes(piece.node)
     )

@@ -270,7 +270,7 @@ def _set_elsewhere(context: Context, name: str, stores: list[Store]) -> list[tup
     return [
         (uses.source.path, node)
         for uses in context.world.new.modules.values()
-        if name in uses.attributes
+        if uses.has_attribute(name)
         for node in walk(uses.source.tree)
         if id(node) not in own
         and isinstance(node, ast.Attribute)

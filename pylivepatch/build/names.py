@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 import builtins
 from collections import Counter
-from collections.abc import Collection, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
 from pylivepatch.build.nodes import walk
-from pylivepatch.build.scope import Item, items_of
+from pylivepatch.build.scope import Item
 from pylivepatch.build.source import Source
 
 _BUILTINS = frozenset(dir(builtins))
@@ -134,11 +134,10 @@ class Names:
         return ".".join((node.id, *parts))
 
 
-def names_of(source: Source) -> Names:
-    """The names that a module binds at its top level, conditional ones included."""
+def names_of(source: Source, items: Sequence[Item]) -> Names:
+    """The names that a module with these items binds at its top level, conditional ones included."""
     imports: dict[str, str] = {}
     bound: set[str] = set()
-    items = items_of(source.tree.body)
     for item in items:
         if item.kind == "import":
             imports.setdefault(item.name, import_target(item, source.package))

@@ -137,7 +137,7 @@ def _registered_again(context: Context, version: Version, item: Item) -> str:
     generics = _generics(context, version, item)
     names = {name.rpartition(".")[2] for _, name in generics}
     for module, uses in version.modules.items():
-        if "register" not in uses.attributes:
+        if not uses.has_attribute("register"):
             continue
         owners = {
             id(one.node): owner

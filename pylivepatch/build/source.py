@@ -126,7 +126,7 @@ def walk_codes(root: CodeType) -> Iterator[CodeType]:
 
 
 # Written with a base, integers may be longer than what Python turns into decimal digits, and so into a message.
-_LONG_INTEGER = re.compile(r"\b0[xX][0-9a-fA-F_]{3500}|\b0[oO][0-7_]{4700}|\b0[bB][01_]{14200}")
+_LONG_INTEGER = re.compile(r"0(?<!\w.)(?:[xX][0-9a-fA-F_]{3500}|[oO][0-7_]{4700}|[bB][01_]{14200})", re.DOTALL)
 
 
 def _parse(text: str, path: str) -> ast.Module:

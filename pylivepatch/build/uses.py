@@ -62,8 +62,16 @@ class Uses:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.names: Names = names_of(source)
         self.items: list[Item] = items_of(source.tree.body)
+        self.names: Names = names_of(source, self.items)
+        self._bodies: dict[int, tuple[Item, ...]] = {}
+
+    def body(self, node: ast.ClassDef) -> tuple[Item, ...]:
+        """The items of a class of the module: both versions ask for those of a module that they share."""
+        found = self._bodies.get(id(node))
+        if found is None:
+            found = self._bodies[id(node)] = tuple(items_of(node.body))
+        return found
 
     @cached_property
     def future_annotations(self) -> bool:
@@ -144,6 +152,11 @@ class Uses:
                 case ast.Attribute(attr=text) | ast.Constant(value=str(text)):
                     found.setdefault(text, node.lineno)
         return found
+
+    def has_attribute(self, name: str) -> bool:
+        """Whether the module names the attribute, or has it as a text: most are told by a look at the source."""
+        spelled = name in self.source.text or not self.source.text.isascii()  # letters may be other forms of these
+        return spelled and name in self.attributes
 
     @cached_property
     def stored(self) -> frozenset[str]:
