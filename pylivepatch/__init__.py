@@ -41,17 +41,20 @@ def build_patch(
     name: str,
     description: str = "",
     hooks: str | os.PathLike[str] | None = None,
+    spread: bool = False,
 ) -> Patch:
     """Build a patch from two source trees (or two files). What the ``pylivepatch build`` command calls.
 
     ``hooks`` is the path of the author's part, a Python file that the patch carries: see ``pylivepatch.hooks``.
+    ``spread`` has big trees compared on all cores, by forks of this process, where it is one with a single thread on
+    Linux; the patch is the same.
 
     Raises :class:`pylivepatch.errors.BuildRefused` where a difference cannot be patched safely, and
     :class:`pylivepatch.errors.NothingChanged`.
     """
     from pylivepatch import build  # the builder stays out of processes that only load
 
-    return build.build_patch(old, new, name=name, description=description, hooks=hooks)
+    return build.build_patch(old, new, name=name, description=description, hooks=hooks, spread=spread)
 
 
 def verify(

@@ -59,7 +59,21 @@ def by_workers(
     work: Callable[[_T], _R], items: Sequence[_T], meanwhile: Callable[[], _Other]
 ) -> tuple[list[_R], _Other] | None:
     """The same, but ``None`` where it is for one core, or one of them raised something: nothing is done here again."""
-    if usable() < 2 or len(items) < 2 or not can_fork():
+    return _by_workers(work, items, meanwhile) if len(items) > 1 else None
+
+
+def aside(work: Callable[[], _R]) -> tuple[_R] | None:
+    """What ``work`` gives in a fork, of which nothing else is left: not its memory either, which takes time to free.
+    ``None`` as with :func:`by_workers`.
+    """
+    done = _by_workers(lambda _: work(), (None,), lambda: None)
+    return (done[0][0],) if done is not None else None
+
+
+def _by_workers(
+    work: Callable[[_T], _R], items: Sequence[_T], meanwhile: Callable[[], _Other]
+) -> tuple[list[_R], _Other] | None:
+    if usable() < 2 or not can_fork():
         return None
     workers = _Workers(work, items)
     try:
@@ -87,20 +101,27 @@ class _Workers:
         numbers, give = os.pipe()
         os.write(give, bytes(range(self._portions)))
         os.close(give)
-        here = os.getpid()
-        for _ in range(count):
-            read, write = os.pipe()
-            # An interrupt in a fork, before it has come to where it ends, would unwind the callers' frames there too.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                pid = os.fork()
-                if not pid:
-                    self._be_one(numbers, write, mask, here)
-                self._pipes[pid] = read
-            finally:
-                os.close(write)
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        os.close(numbers)
+        try:
+            for _ in range(count):
+                self._fork(numbers, os.getpid())
+        finally:
+            os.close(numbers)
+
+    def _fork(self, numbers: int, here: int) -> None:
+        read, write = os.pipe()
+        # An interrupt in a fork, before it has come to where it ends, would unwind the callers' frames there too.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            pid = os.fork()
+            if not pid:
+                self._be_one(numbers, write, mask, here)
+            self._pipes[pid] = read
+        except OSError:
+            os.close(read)
+            raise
+        finally:
+            os.close(write)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _be_one(self, numbers: int, write: int, mask: set[int], parent: int) -> NoReturn:
         try:

@@ -81,7 +81,7 @@ ALLOWED = {
     "live": {"portrait", "core", "underway", "part", "errors"},
     "verification": {"portrait", "hooks", "patch", "errors"},
     "rehearsal": {"verification", "live", "core", "patchfile", "patch", "errors"},
-    "build": {"patch", "requirement", "hooks", "errors"},
+    "build": {"cores", "patch", "requirement", "hooks", "errors"},
     "agent": {"core", "underway", "activeness", "tracing", "live", "verification", "way", "taints", "compiled"}
     | {"patchfile", "patch", "errors", "events"},
     "report": {"errors"},

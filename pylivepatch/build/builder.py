@@ -26,25 +26,41 @@ PathLike = str | os.PathLike[str]
 
 
 def examine(
-    old: PathLike, new: PathLike, *, name: str, description: str = "", hooks: PathLike | None = None
+    old: PathLike,
+    new: PathLike,
+    *,
+    name: str,
+    description: str = "",
+    hooks: PathLike | None = None,
+    spread: bool = False,
 ) -> BuildResult:
     """Compare two source trees (two folders) or two files, and say everything that was found.
 
-    ``hooks`` is the path of the author's part (``pylivepatch.hooks``). Raises ``BuildError`` where a tree cannot be
-    read, ``SourceError`` where a changed file cannot be parsed, and ``HooksError`` for a hooks file with a mistake.
+    ``hooks`` is the path of the author's part (``pylivepatch.hooks``). ``spread`` is for processes that nobody patches:
+    big trees are compared on all cores (``pylivepatch.cores``), with the same outcome. Raises ``BuildError`` where a
+    tree cannot be read, ``SourceError`` where a changed file cannot be parsed, and ``HooksError`` for a hooks file with
+    a mistake.
     """
     _check_name(name)
-    return examine_files(*read_pair(Path(old), Path(new)), name=name, description=description, hooks=hooks)
+    return examine_files(
+        *read_pair(Path(old), Path(new)), name=name, description=description, hooks=hooks, spread=spread
+    )
 
 
 def build_patch(
-    old: PathLike, new: PathLike, *, name: str, description: str = "", hooks: PathLike | None = None
+    old: PathLike,
+    new: PathLike,
+    *,
+    name: str,
+    description: str = "",
+    hooks: PathLike | None = None,
+    spread: bool = False,
 ) -> Patch:
     """The patch that takes a process from the source tree (or file) ``old`` to ``new``.
 
     Raises ``BuildRefused`` (with every refusal), ``NothingChanged``, and what :func:`examine` raises.
     """
-    return _patch_of(examine(old, new, name=name, description=description, hooks=hooks))
+    return _patch_of(examine(old, new, name=name, description=description, hooks=hooks, spread=spread))
 
 
 def examine_diff(
@@ -54,6 +70,7 @@ def examine_diff(
     name: str,
     description: str = "",
     hooks: PathLike | None = None,
+    spread: bool = False,
 ) -> BuildResult:
     """Apply unified diffs to the tree ``source`` (in memory), and compare.
 
@@ -73,7 +90,13 @@ def examine_diff(
     prefix = package_prefix(root.parent if single else root)
     patched, notes = apply_diffs(_diff_texts(diff), raw, str(root))
     return examine_files(
-        arrange(raw, prefix), arrange(patched, prefix), name=name, description=description, notes=notes, hooks=hooks
+        arrange(raw, prefix),
+        arrange(patched, prefix),
+        name=name,
+        description=description,
+        notes=notes,
+        hooks=hooks,
+        spread=spread,
     )
 
 
@@ -84,16 +107,24 @@ def build_from_diff(
     name: str,
     description: str = "",
     hooks: PathLike | None = None,
+    spread: bool = False,
 ) -> Patch:
     """The patch that ``diff`` makes of the tree ``source``: see :func:`examine_diff`.
 
     Raises ``BuildRefused``, ``NothingChanged``, and what :func:`examine_diff` raises.
     """
-    return _patch_of(examine_diff(diff, source, name=name, description=description, hooks=hooks))
+    return _patch_of(examine_diff(diff, source, name=name, description=description, hooks=hooks, spread=spread))
 
 
 def examine_git(
-    repository: PathLike, old: str, new: str, *, name: str, description: str = "", hooks: PathLike | None = None
+    repository: PathLike,
+    old: str,
+    new: str,
+    *,
+    name: str,
+    description: str = "",
+    hooks: PathLike | None = None,
+    spread: bool = False,
 ) -> BuildResult:
     """Compare two revisions of a git repository (or of a folder in one), as they are committed.
 
@@ -115,17 +146,25 @@ def examine_git(
         name=name,
         description=description or f"{old} to {new}",
         hooks=hooks,
+        spread=spread,
     )
 
 
 def build_from_git(
-    repository: PathLike, old: str, new: str, *, name: str, description: str = "", hooks: PathLike | None = None
+    repository: PathLike,
+    old: str,
+    new: str,
+    *,
+    name: str,
+    description: str = "",
+    hooks: PathLike | None = None,
+    spread: bool = False,
 ) -> Patch:
     """The patch that takes a process from revision ``old`` of a git repository to ``new``: see :func:`examine_git`.
 
     Raises ``BuildRefused``, ``NothingChanged``, and what :func:`examine_git` raises.
     """
-    return _patch_of(examine_git(repository, old, new, name=name, description=description, hooks=hooks))
+    return _patch_of(examine_git(repository, old, new, name=name, description=description, hooks=hooks, spread=spread))
 
 
 def examine_releases(
@@ -137,6 +176,7 @@ def examine_releases(
     description: str = "",
     timeout: float = 300.0,
     hooks: PathLike | None = None,
+    spread: bool = False,
 ) -> BuildResult:
     """Get two releases of ``dist`` with pip, as wheels and without dependencies, and compare them.
 
@@ -158,14 +198,14 @@ def examine_releases(
         if after.needs.get(normalized(one)) == f"=={now}":
             before.needs[normalized(one)] = f"=={now}"
     description = description or ", ".join(f"{one} {was} to {now}" for one, was, now in wanted)
-    result = compare_releases(before, after, name=name, description=description, hooks=hooks)
+    result = compare_releases(before, after, name=name, description=description, hooks=hooks, spread=spread)
     if result.patch is None:
         return result
     return replace(result, patch=replace(result.patch, distributions=tuple(wanted)))
 
 
 def compare_releases(
-    old: Release, new: Release, *, name: str, description: str, hooks: PathLike | None = None
+    old: Release, new: Release, *, name: str, description: str, hooks: PathLike | None = None, spread: bool = False
 ) -> BuildResult:
     """Compare two releases that were read. Raises what :func:`examine` raises."""
     return examine_files(
@@ -176,6 +216,7 @@ def compare_releases(
         notes=compare_needs(old.needs, new.needs),
         requires_python=check_requirement(new.requires_python, description),
         hooks=hooks,
+        spread=spread,
     )
 
 
@@ -188,6 +229,7 @@ def build_from_releases(
     description: str = "",
     timeout: float = 300.0,
     hooks: PathLike | None = None,
+    spread: bool = False,
 ) -> Patch:
     """The patch that takes a process from release ``old`` of ``dist`` to ``new``, and ``more`` distributions with it:
     see :func:`examine_releases`.
@@ -195,7 +237,7 @@ def build_from_releases(
     Raises ``BuildRefused``, ``NothingChanged``, and what :func:`examine_releases` raises.
     """
     result = examine_releases(
-        dist, old, new, *more, name=name, description=description, timeout=timeout, hooks=hooks
+        dist, old, new, *more, name=name, description=description, timeout=timeout, hooks=hooks, spread=spread
     )
     return _patch_of(result)
 
@@ -209,12 +251,13 @@ def examine_files(
     notes: Sequence[Finding] = (),
     requires_python: str = "",
     hooks: PathLike | None = None,
+    spread: bool = False,
 ) -> BuildResult:
     """Compare two trees that were read (:func:`pylivepatch.build.tree.arrange`). Raises what :func:`examine` raises."""
     requires = requires_python or check_requirement(of_project(new), "pyproject.toml")
     word = read_word(Path(hooks) if hooks is not None else None)
     with no_collections():
-        modules, brought, findings = compare_trees(old, new, word)
+        modules, brought, findings = compare_trees(old, new, word, spread=spread)
     values = ((one.name, change) for one in modules for change in one.changes if isinstance(change, ValueChange))
     check_transforms(word, {f"{module}:{change.target}" for module, change in values})
     every = (*(heeding(note, word) for note in notes), *findings, *_unused(word))
@@ -224,9 +267,7 @@ def examine_files(
     if refusals or not (modules or brought or only_callbacks):
         return BuildResult(None, changes, refusals)
     told = tuple(finding.told() for finding in changes)
-    patch = Patch(
-        name, description, modules, requires_python=requires, hooks=word.file, told=told, new_modules=brought
-    )
+    patch = Patch(name, description, modules, requires_python=requires, hooks=word.file, told=told, new_modules=brought)
     return BuildResult(patch, changes, refusals)
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Mapping
 
+from pylivepatch import cores
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
 from pylivepatch.build.definitions import compare_scope
@@ -20,6 +21,7 @@ from pylivepatch.build.order import order_modules
 from pylivepatch.build.points import with_point
 from pylivepatch.build.same import same_tree
 from pylivepatch.build.source import TOO_DEEP, Source, decode
+from pylivepatch.build.spread import WORTH_ASIDE, compare_on_all
 from pylivepatch.build.stars import follow_stars
 from pylivepatch.build.tree import File, is_text_only
 from pylivepatch.build.word import Word
@@ -38,16 +40,26 @@ from pylivepatch.patch import (
 
 
 def compare_trees(
-    old: Mapping[str, File], new: Mapping[str, File], word: Word | None = None
+    old: Mapping[str, File], new: Mapping[str, File], word: Word | None = None, *, spread: bool = False
 ) -> tuple[tuple[ModulePatch, ...], tuple[NewModule, ...], tuple[Finding, ...]]:
     """Compare two trees file by file, with the author's ``word`` on them. Raises ``SourceError`` for a changed file
-    that cannot be read or parsed.
+    that cannot be read or parsed. With ``spread`` big comparisons are done on all cores.
     """
     word = word or Word()
+    if spread and sum(len(file.data) for file in old.values() if _is_module(file)) > WORTH_ASIDE:
+        done = cores.aside(lambda: (_compare_trees(old, new, word, spread=True, tidy=False), word.used))
+        if done is not None:
+            found, used = done[0]
+            word.used.update(used)
+            return found
+    return _compare_trees(old, new, word, spread=spread)
+
+
+def _compare_trees(
+    old: Mapping[str, File], new: Mapping[str, File], word: Word, *, spread: bool, tidy: bool = True
+) -> tuple[tuple[ModulePatch, ...], tuple[NewModule, ...], tuple[Finding, ...]]:
     files = _compare_files(old, new, word)
-    changed = [
-        path for path in old if path in new and old[path].data != new[path].data and _is_module(new[path])
-    ]
+    changed = [path for path in old if path in new and old[path].data != new[path].data and _is_module(new[path])]
     if not changed and not any(path not in old and _is_module(file) for path, file in new.items()):
         return (), (), tuple(files.findings)
     before_all = _sources(old, changed)
@@ -58,26 +70,40 @@ def compare_trees(
     }
     world = World(before_all, _sources(new, [path for path in new if path in changed or path not in old], shared))
     contexts: dict[str, Context] = {}
-    for name in [name for name in world.old.modules if name in world.new.modules]:
-        before, after = world.old.modules[name], world.new.modules[name]
-        report = Report(name, after.source.path, word=word)
-        contexts[name] = Context(world, before, after, report, peers=contexts)
-    for path in changed:
-        context = contexts[new[path].module]
-        if same_tree(context.old.source.tree, context.new.source.tree):
-            continue
-        try:
-            compare_scope(context, context.old.items, context.new.items)
-            tell_lambdas(context)
-        except RecursionError as problem:
-            raise SourceError(
-                "the file is nested too deeply to compare", where=path, advice=TOO_DEEP
-            ) from problem
+    try:
+        for name in [name for name in world.old.modules if name in world.new.modules]:
+            before, after = world.old.modules[name], world.new.modules[name]
+            report = Report(name, after.source.path, word=word)
+            contexts[name] = Context(world, before, after, report, peers=contexts)
+        _compare_modules(contexts, [new[path].module for path in changed], spread)
+        patches = _patches(contexts)
+        brought, said = bring_modules(world, contexts, old, new, word)
+        findings = [finding for context in contexts.values() for finding in _with_points(context)]
+        return patches, brought, (*findings, *said, *files.findings)
+    finally:
+        if tidy:
+            for context in contexts.values():
+                context.roots.clear()
+            contexts.clear()
+            world.forget()
+
+
+def _compare_modules(contexts: dict[str, Context], changed: list[str], spread: bool) -> None:
+    """Find the changes of each module, and then what follows of them in others."""
+    differing = [
+        name for name in changed if not same_tree(contexts[name].old.source.tree, contexts[name].new.source.tree)
+    ]
+    if not (spread and compare_on_all(contexts, differing, _compare_module)):
+        for name in differing:
+            _compare_module(contexts[name])
     follow_stars(contexts)
     follow_values(contexts)
     check_reads(contexts)
     check_import_order(contexts)
-    patches = tuple(
+
+
+def _patches(contexts: dict[str, Context]) -> tuple[ModulePatch, ...]:
+    return tuple(
         ModulePatch(
             context.module,
             context.new.source.path,
@@ -88,9 +114,16 @@ def compare_trees(
         for context in map(contexts.__getitem__, order_modules(contexts))
         if context.changes or _is_left_to_callbacks(context)
     )
-    brought, said = bring_modules(world, contexts, old, new, word)
-    findings = [finding for context in contexts.values() for finding in _with_points(context)]
-    return patches, brought, (*findings, *said, *files.findings)
+
+
+def _compare_module(context: Context) -> None:
+    try:
+        compare_scope(context, context.old.items, context.new.items)
+        tell_lambdas(context)
+    except RecursionError as problem:
+        raise SourceError(
+            "the file is nested too deeply to compare", where=context.new.source.path, advice=TOO_DEEP
+        ) from problem
 
 
 def _is_left_to_callbacks(context: Context) -> bool:
@@ -197,11 +230,7 @@ def _is_imported(new: Mapping[str, File], module: str) -> bool:
     """Whether some module of the new version still names the module, in an import or as a string."""
     last = module.rpartition(".")[2]
     word = re.compile(rb"\b%s\b" % last.encode())
-    return any(
-        _names_module(file, module)
-        for file in new.values()
-        if _is_module(file) and word.search(file.data)
-    )
+    return any(_names_module(file, module) for file in new.values() if _is_module(file) and word.search(file.data))
 
 
 def _names_module(file: File, module: str) -> bool:

@@ -7,8 +7,9 @@ that call or read it (``runs``); modules that do not have its name in their text
 
 from __future__ import annotations
 
+import marshal
 import re
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
     from pylivepatch.build.world import Version
 
 _MADE_BY_CALL = frozenset({"__init__", "__new__", "__post_init__", "__attrs_post_init__"})
+MADE_BY_CALL = _MADE_BY_CALL | {"__call__"}
+"""The methods that calls of something else run: of the class, of an instance."""
+_FUNCTION = -1  # in place of a piece's number
 _LONGEST_UNSURE = 3
 _LONGEST = 8  # calls from import-time code to the change; a longer chain is not followed
+
+
+Packed = tuple[list[Symbol], bytes]
+"""What a module's code runs, as it is sent: the symbols, and all of it in a form that few will have to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +56,23 @@ class Hit:
 
 @dataclass(slots=True)
 class _Index:
-    """One module's runs, by the function's qualified name, and the import-time code that looks names up by text."""
+    """One module's runs, by the function's qualified name; who has each symbol (a piece, or the run of a function); and
+    the import-time code that looks names up by text.
+    """
 
     runs: dict[str, Run] = field(default_factory=dict)
+    refs: dict[Symbol, list[tuple[Ref, Run, Evaluated | None]]] = field(default_factory=dict)
     looked_up: list[tuple[Evaluated, dict[str, int]]] = field(default_factory=list)
 
 
 class Reach:
     """The search, over one version. ``pieces`` gives a module's import-time code that both versions have."""
 
-    def __init__(self, version: Version, pieces: Callable[[str], Iterable[Evaluated]]) -> None:
+    def __init__(self, version: Version, pieces: Callable[[str], Sequence[Evaluated]]) -> None:
         self._version, self._pieces = version, pieces
         self._indexes: dict[str, _Index] = {}
-        self._refs: dict[Symbol, list[tuple[Ref, Run, Evaluated | None, str]]] = {}
+        self._sent: dict[str, bytes] = {}  # those that another process made and nobody has asked for
+        self._having: dict[Symbol, list[str]] = {}  # which of all these have the symbol
         self._asked: set[str] = set()  # the words whose modules all have their index
         self._places = {module: place for place, module in enumerate(version.modules)}
 
@@ -126,10 +138,11 @@ class Reach:
         for spelled, self_only, certain, reading in self._spellings(symbol, is_call):
             # What is said of a change must not depend on the searches before it: only these modules, in their order.
             among = self._among(spelled)
-            found = [one for one in self._refs.get(spelled, ()) if one[3] in among]
-            for ref, run, piece, module in sorted(found, key=lambda one: self._places[one[3]]):
-                if (ref.is_call == is_call or reading) and (ref.via_self or not self_only):
-                    yield ref, run, piece, module, certain
+            having = [module for module in self._having.get(spelled, ()) if module in among]
+            for module in sorted(having, key=self._places.__getitem__):
+                for ref, run, piece in self._index(module).refs[spelled]:
+                    if (ref.is_call == is_call or reading) and (ref.via_self or not self_only):
+                        yield ref, run, piece, module, certain
 
     def _spellings(self, symbol: Symbol, is_call: bool) -> Iterator[tuple[Symbol, bool, bool, bool]]:
         """What calls and readings of ``symbol`` may look like: the symbol that they name, whether only by ``self``
@@ -188,7 +201,8 @@ class Reach:
                     queue.append(one)
         for one in words - self._asked:
             for found in self._by_word.get(one, ()):
-                self._index(found)
+                if found not in self._sent:
+                    self._index(found)
         self._asked |= words
         every = [self._by_word[one] for one in words if one in self._by_word]
         return every[0] if len(every) == 1 else set().union(*every)
@@ -202,28 +216,70 @@ class Reach:
                 found.setdefault(word, set()).add(module)
         return found
 
+    def naming(self, words: Set[str]) -> list[str]:
+        """The modules that have one of the words in their text."""
+        found = {module for word in words for module in self._by_word.get(word, ())}
+        return sorted(found, key=self._places.__getitem__)
+
+    def packed(self, module: str) -> Packed:
+        """What the module's code runs, to be sent to a process that has the same trees."""
+        runs = self._read(module)
+        plain = [(run.symbol[1], [*map(tuple, run.refs)], run.gives, run.texts, number) for run, number in runs]
+        return [*{ref.symbol: None for run, _ in runs for ref in run.refs}], marshal.dumps(plain)
+
+    def unpack(self, module: str, packed: Packed) -> None:
+        """Take what another process has made of the module."""
+        symbols, self._sent[module] = packed
+        for symbol in symbols:
+            self._having.setdefault(symbol, []).append(module)
+
     def _index(self, module: str) -> _Index:
         found = self._indexes.get(module)
-        if found is None:
-            found = self._indexes[module] = _Index()
-            uses = self._version.modules[module]
-            runs: list[tuple[Run, Evaluated | None]] = []
-            for item, owner in _functions(uses.items, "", self._version.classes.all, module):
-                qualname = f"{owner}.{item.name}" if owner else item.name
-                run = run_of_function(self._version, uses, item.function, qualname, owner)
-                runs += [(one, None) for one in run.everything()]
-            for piece in self._pieces(module):
-                if piece.role != "annotation":
-                    run = run_of_piece(self._version, uses, piece)
-                    runs.append((run, piece))
-                    if run.texts:
-                        found.looked_up.append((piece, run.texts))
-            for run, of in runs:
-                if of is None:
-                    found.runs[run.symbol[1]] = run
-                for ref in run.refs:
-                    self._refs.setdefault(ref.symbol, []).append((ref, run, of, module))
+        if found is None and module in self._sent:
+            plain = marshal.loads(self._sent.pop(module))
+            found = self._indexes[module] = self._indexed(
+                module,
+                [
+                    (Run((module, name), [*map(Ref._make, refs)], gives, texts=texts), number)
+                    for name, refs, gives, texts, number in plain
+                ],
+            )
+        elif found is None:
+            found = self._indexes[module] = self._indexed(module, self._read(module))
+            for symbol in found.refs:
+                self._having.setdefault(symbol, []).append(module)
         return found
+
+    def _read(self, module: str) -> list[tuple[Run, int]]:
+        """The runs of all functions, and of the import-time pieces with their numbers."""
+        uses = self._version.modules[module]
+        runs: list[tuple[Run, int]] = []
+        for item, owner in functions_of(self._version, module):
+            qualname = f"{owner}.{item.name}" if owner else item.name
+            run = run_of_function(self._version, uses, item.function, qualname, owner)
+            runs += [(one, _FUNCTION) for one in run.everything()]
+        for number, piece in enumerate(self._pieces(module)):
+            if piece.role != "annotation":
+                runs.append((run_of_piece(self._version, uses, piece), number))
+        return runs
+
+    def _indexed(self, module: str, runs: list[tuple[Run, int]]) -> _Index:
+        found = _Index()
+        pieces = self._pieces(module)
+        for run, number in runs:
+            piece = None if number == _FUNCTION else pieces[number]
+            if piece is None:
+                found.runs[run.symbol[1]] = run
+            elif run.texts:
+                found.looked_up.append((piece, run.texts))
+            for ref in run.refs:
+                found.refs.setdefault(ref.symbol, []).append((ref, run, piece))
+        return found
+
+
+def functions_of(version: Version, module: str) -> Iterator[tuple[Item, str]]:
+    """Each function of the module and of its classes, and the qualified name of its class, ``""`` for none."""
+    return _functions(version.modules[module].items, "", version.classes.all, module)
 
 
 def _functions(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pylivepatch.build.classes import Symbol
 from pylivepatch.build.names import absolute_module
@@ -41,8 +41,7 @@ _TELLING = frozenset({ast.Lambda, ast.IfExp, ast.BoolOp, ast.Call, ast.Name, ast
 _DYNAMIC = frozenset({"globals", "vars", "locals", "getattr", "eval", "exec", "sys.modules"})
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):  # there are many of them: a tuple is made, and sent between processes, in no time
     """A call or a reading of ``symbol``.
 
     ``name()`` as a symbol stands for what calling ``name`` gave. ``via_self``: written as ``self.name`` or

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.live import Live
+from rich.text import Text
 
 from pylivepatch import patchfile
 from pylivepatch.build import BuildResult, Finding, examine, examine_diff, examine_git, examine_releases
@@ -54,19 +56,22 @@ class Options:
         return Path(self.output).stem if self.output else None
 
     def examine(self) -> BuildResult:
+        """What comes of the comparison, on all cores where it is a big one."""
         name = self.patch_name
         if self.dist:
             first, *more = self.dist
-            return examine_releases(*first, *more, name=name, description=self.description, hooks=self.hooks)
+            return examine_releases(
+                *first, *more, name=name, description=self.description, hooks=self.hooks, spread=True
+            )
         assert name is not None
+        given: dict[str, Any] = {"name": name, "description": self.description, "hooks": self.hooks, "spread": True}
         if self.git:
-            return examine_git(*self.git, name=name, description=self.description, hooks=self.hooks)
+            return examine_git(*self.git, **given)
         if self.source:
-            files = [Path(diff) for diff in self.diff]
-            return examine_diff(files, self.source, name=name, description=self.description, hooks=self.hooks)
+            return examine_diff([Path(diff) for diff in self.diff], self.source, **given)
         assert self.old is not None
         assert self.new is not None
-        return examine(self.old, self.new, name=name, description=self.description, hooks=self.hooks)
+        return examine(self.old, self.new, **given)
 
 
 def build(out: Output, options: Options) -> int:
@@ -76,7 +81,8 @@ def build(out: Output, options: Options) -> int:
     :raises pylivepatch.errors.PatchFileError: the file could not be written
     """
     options.check()
-    with out.errors.status("comparing …"):
+    # Nothing that turns: it would take a thread, and a process with threads is not forked.
+    with Live(Text("comparing …"), console=out.errors, auto_refresh=False, transient=True):
         result = options.examine()
     path = ""
     if result.patch is not None:

@@ -81,7 +81,7 @@ def test_the_collector_is_off_in_a_build_and_as_before_after_it(
 ) -> None:
     states = []
 
-    def compare(*arguments: Any) -> Any:
+    def compare(*arguments: Any, **named: Any) -> Any:
         states.append(gc.isenabled())
         raise SourceError("as it is for a test")
 
