@@ -28,6 +28,10 @@ from pylivepatch.activeness.pace import Met, give_way, let_go
 SUSPENDED: dict[type, str] = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
 """The types that suspend a frame, and the prefix of their attributes."""
 
+_OF_EXCEPTIONS = (BaseException, TracebackType, FrameType)
+_ATOMS = frozenset({str, int, float, bool, bytes, type(None), CodeType})
+"""Types of most values, which hold none: asking one for its ``__dict__`` would raise an error each time."""
+
 _T = TypeVar("_T")
 
 _FRAMES_OWN = 3  # references to the copy of a frame's variables: the frame's, a variable's, getrefcount's argument
@@ -113,7 +117,7 @@ def exceptions_in(modules: Iterable[ModuleType]) -> list[Any]:
     """Exceptions, tracebacks and frames that are kept in a variable, by themselves or in a future that failed."""
 
     def pick(container: Any, key: Any, value: Any, names: _Names | None) -> Any:
-        return value if isinstance(value, BaseException | TracebackType | FrameType) else None
+        return value if isinstance(value, _OF_EXCEPTIONS) else None
 
     return _look(modules, pick)
 
@@ -180,7 +184,7 @@ def _visit(
             queue.append(variables)
         del variables, code
     queue.append(_DEEPER)
-    met = Met()
+    met, futures = Met(), _futures()
     looked_at = depth = 0
     while queue and looked_at < _LIMIT:
         container = queue.popleft()
@@ -195,9 +199,13 @@ def _visit(
             looked_at += 1
             if looked_at % _BATCH == 0:
                 give_way()
-            yield container, key, _coroutine_of(value), names
-            if (exception := _exception_of(value)) is not None:
-                yield container, key, exception, None
+            if issubclass(type(value), futures):
+                yield container, key, _coroutine_of(value), names
+                # What it has failed with. Asking for it officially would count as seeing it.
+                if (exception := getattr(value, "_exception", None)) is not None:
+                    yield container, key, exception, None
+            else:
+                yield container, key, value, names
             inner = _container(value) if depth < _DEPTH else None
             if inner is not None:
                 queue.append(inner)
@@ -205,19 +213,16 @@ def _visit(
     met.forget()
 
 
-def _exception_of(value: Any) -> Any:
-    """What a future (asyncio's, a thread pool's) has failed with. Asking for it officially would count as seeing it."""
-    for module in ("_asyncio", "concurrent.futures._base"):
-        future = getattr(sys.modules.get(module), "Future", None)
-        if future is not None and issubclass(type(value), future):
-            return getattr(value, "_exception", None)
-    return None
+def _futures() -> tuple[type, ...]:
+    """The classes of asyncio's futures, its tasks among them, and of a thread pool's, where there are any."""
+    modules = (sys.modules.get(name) for name in ("_asyncio", "concurrent.futures._base"))
+    return tuple(future for module in modules if (future := getattr(module, "Future", None)) is not None)
 
 
-def _coroutine_of(value: Any) -> Any:
-    """An asyncio task's coroutine, which the task keeps also when it is done; anything else as it is."""
+def _coroutine_of(future: Any) -> Any:
+    """An asyncio task's coroutine, which the task keeps also when it is done; another future as it is."""
     asyncio = sys.modules.get("_asyncio")
-    return value.get_coro() if asyncio is not None and issubclass(type(value), asyncio.Task) else value
+    return future.get_coro() if asyncio is not None and issubclass(type(future), asyncio.Task) else future
 
 
 def _callers() -> Iterator[FrameType]:
@@ -256,6 +261,8 @@ def _items(container: Any) -> tuple[Sequence[Any], Sequence[Any]]:
 
 def _container(value: Any) -> Any:
     """``value`` if it is a plain container, else its instance ``__dict__``; nothing of the value's own runs."""
+    if type(value) in _ATOMS:
+        return None
     if type(value) in (dict, list, tuple):
         return value
     if issubclass(type(value), (ModuleType, type)):
