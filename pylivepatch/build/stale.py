@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import CodeType
 
 from pylivepatch.build import codes
+from pylivepatch.build.again import make_again
 from pylivepatch.build.context import Context
 from pylivepatch.build.nodes import children
 from pylivepatch.build.reach import Hit
@@ -23,7 +24,8 @@ def check_function(context: Context, item: Item, changed: Sequence[str], *, modu
     """
     symbol, whole = context.symbol(item.name), True
     hits = context.world.reach.of_functions((module or context.module, name) for name in changed)
-    kept = [hit for hit in hits if hit.sure and hit.kept]
+    certain = [hit for hit in hits if hit.sure and hit.kept]
+    kept = [hit for hit in certain if module or not make_again(context, symbol, hit)]
     ran = [hit for hit in hits if hit.sure and not hit.kept]
     if kept:
         whole = not context.report.refused(
@@ -41,7 +43,7 @@ def check_function(context: Context, item: Item, changed: Sequence[str], *, modu
             f"the function also ran while modules were imported; that is not done again: {_shown(ran)}",
             new_line=item.line,
         )
-    if not kept:
+    if not certain:
         unsure = [hit for hit in hits if not hit.sure]
         may_be_stale(context, symbol, "the function may have run while modules were imported", unsure, item)
     return whole

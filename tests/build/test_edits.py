@@ -336,6 +336,26 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "a value made by a changed function": (
         "def f(): return 1\nX = f()\n",
         "def f(): return 2\nX = f()\n",
+        ["PLP210 f", "PLP212 X"],
+    ),
+    "a value made by a changed function of what it is given": (
+        "def f(n): return n\nX = f(1)\n",
+        "def f(n): return n + 1\nX = f(1)\n",
+        ["!PLP265 f"],
+    ),
+    "a value made by a changed function in several steps": (
+        "def f():\n n = 1\n return n\nX = f()\n",
+        "def f():\n n = 2\n return n\nX = f()\n",
+        ["!PLP265 f"],
+    ),
+    "a value made by a changed function, whose names a loop hides": (
+        "n = 5\ndef f(): return n\nX = [f() for n in (1, 2)]\n",
+        "n = 5\ndef f(): return n + 1\nX = [f() for n in (1, 2)]\n",
+        ["!PLP265 f"],
+    ),
+    "a value made by a changed function that another module reads by its name": (
+        "def f(): return 1\ng = f\nX = g()\n",
+        "def f(): return 2\ng = f\nX = g()\n",
         ["!PLP265 f"],
     ),
     "closures made by a function of which only the inner one changed": (
