@@ -353,7 +353,7 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
         "n = 5\ndef f(): return n + 1\nX = [f() for n in (1, 2)]\n",
         ["!PLP265 f"],
     ),
-    "a value made by a changed function that another module reads by its name": (
+    "a value made by a changed function under another name": (
         "def f(): return 1\ng = f\nX = g()\n",
         "def f(): return 2\ng = f\nX = g()\n",
         ["!PLP265 f"],
