@@ -69,7 +69,7 @@ def _gone(variable: weakref.ref[Any]) -> None:
     """The object goes. Its address is not given away before this returns, so the entry can only be its own."""
     assert isinstance(variable, _Weak)
     if variable.home.get(variable.address) is variable:
-        del variable.home[variable.address]
+        variable.home.pop(variable.address, None)  # free_all() on another thread may have been faster
 
 
 # id → address of the object → variable. The inner dicts are never taken out: one might just be filled.

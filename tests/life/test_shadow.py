@@ -417,6 +417,20 @@ def test_a_storm_of_everything_with_collections_in_between() -> None:
     assert not shadow._variables["fix"]
 
 
+def test_an_object_may_go_while_another_thread_frees_them_all() -> None:
+    class FreedMeanwhile(dict[int, Any]):
+        def get(self, *arguments: Any) -> Any:
+            found = super().get(*arguments)
+            self.clear()
+            return found
+
+    thing, home = Thing(), FreedMeanwhile()
+    variable = shadow._Weak(thing, home, "value")
+    home[variable.address] = variable
+    shadow._gone(variable)
+    assert not home
+
+
 # --- freeing -----------------------------------------------------------------------------------------------
 
 
