@@ -50,8 +50,9 @@ def test_a_mode_keeps_its_promise_for_long(mode: str, workload: str, seed: int) 
 
 
 @pytest.mark.slow
-@pytest.mark.storm
-@pytest.mark.parametrize("workload", ["threads", "generators", "coroutines", "together"])
+@pytest.mark.parametrize(
+    "workload", ["threads", "generators", "coroutines", pytest.param("together", marks=pytest.mark.storm)]
+)
 @pytest.mark.parametrize("mode", ["refcount", "counted"])
 def test_the_long_storm(mode: str, workload: str, seed: int) -> None:
     result = run_cell(mode, workload, cycles=300, seed=seed)
