@@ -60,8 +60,9 @@ def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) ->
     inherited, made_above = _inherited(context) if fresh or is_new else ({}, {})
     given = _given(old, new) if fresh or is_new else {}
     values, found = {**inherited, **given}, {**inherited, **made_above, **given}
-    for name in counted.keys() & values.keys() - made_above.keys() - before.keys() - after.keys():
-        stay += _set_by_method(context, name, counted[name], values[name])
+    for name, stores in counted.items():  # in the order of the source
+        if name in values and not (name in made_above or name in before or name in after):
+            stay += _set_by_method(context, name, stores, values[name])
     for name, stores in after.items():
         made = made_by_init(stores, known)
         if name in fresh and name in found:
