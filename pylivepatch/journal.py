@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from operator import call
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -25,6 +27,7 @@ T = TypeVar("T")
 PATCHES, ARRIVALS = "patches", "arrivals"
 """Two queues: an arriving module is switched beside a load that is under way, as its importer must not wait."""
 
+_NESTED: Any = [call] * 60  # C functions that call one another
 _ROOM = 150  # calls of Python functions, one in the other, that an undertaking may make
 
 _REST_BOUND = 0.1  # seconds that a fork waits, at most
@@ -117,8 +120,11 @@ def perform(what: str, work: Callable[[Undertaking], T], *, queue: str = PATCHES
 
 
 def _descend(calls: int) -> None:
+    """Fail where there is no room for so many calls, and for those of C functions in them, whose limit is another."""
     if calls:
         _descend(calls - 1)
+    else:
+        partial(*_NESTED, int)()
 
 
 def under_way() -> Undertaking | None:

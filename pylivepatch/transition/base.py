@@ -19,6 +19,7 @@ from typing import Any
 from pylivepatch import events
 from pylivepatch.activeness import holders
 from pylivepatch.activeness.accounts import Accounts
+from pylivepatch.activeness.pace import paced
 from pylivepatch.commit import (
     calls,
     once,
@@ -278,10 +279,24 @@ class Transition(Held):
         """Commit to the end. A step that fails, against all that was checked before, must not keep the others."""
         for _ in range(2 + len(self.attributes) + sum(len(swap.functions) for swap in self._all_swaps())):
             try:
-                return self._commit()
+                self._commit()
+                break
             except Exception as error:
                 events.log.exception("a step of the switch of %s failed, the others are done", self.patch)
                 self.report.setdefault("failed_steps", []).append(repr(error))
+        self._make_good()
+
+    def _make_good(self) -> None:
+        """Assign the new code where that failed, on whichever thread: to the commit the function is lost."""
+        for swap in paced(self._all_swaps(), 100):
+            before = {id(swap.old.code), *(id(code) for _, code in swap.trampolines)}
+            for function in paced([*swap.functions, *filter(None, map(call, swap.born))], 500):
+                if id(function.__code__) in before:
+                    try:
+                        function.__code__ = swap.new.code
+                    except Exception as error:
+                        events.log.exception("%s of %s was not switched", swap.name, self.patch)
+                        self.report.setdefault("failed_steps", []).append(repr(error))
 
     def _clean_up(self) -> None:
         self._stage("")

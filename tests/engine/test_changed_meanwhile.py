@@ -138,6 +138,45 @@ def test_an_audit_hook_that_forbids_it_is_asked_before_anything_is_touched(path:
     assert done.stdout == "True old old ()\n"
 
 
+CHANGES_ITS_MIND = """
+import sys
+import pylivepatch
+from pylivepatch import Patch
+from pylivepatch.transition.base import Transition
+
+def f(): return "old"
+def g(): return "old"
+def h(): return "old"
+def new(): return "new"
+
+asked = 0
+def deny(event, arguments):
+    global asked
+    if event == "object.__setattr__" and arguments[1] == "__code__" and arguments[0] is g:
+        asked += 1
+        if asked == (2 if Transition.fast_path else 3):  # before it, when the trampolines are put in, in the commit
+            raise RuntimeError("denied")
+
+Transition.fast_path = sys.argv[1] == "fast"
+sys.addaudithook(deny)
+try:
+    pylivepatch.load(Patch("fix").replace(f, new).replace(g, new).replace(h, new))
+except RuntimeError as error:
+    assert str(error) == "denied"
+print(f(), g(), h(), [patch.name for patch in pylivepatch.patches()])
+pylivepatch.unload("fix", timeout=5)
+print(f(), g(), h())
+"""
+
+
+@pytest.mark.parametrize("path", ["fast", "counted"])
+def test_a_function_whose_assignment_fails_in_the_commit_is_switched_after_it(path: str) -> None:
+    """Left behind, it would be old beside new ones for good, and the patch could not be taken out."""
+    command = [sys.executable, "-c", CHANGES_ITS_MIND, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "new new new ['fix']\nold old old\n"
+
+
 async def numbers() -> AsyncIterator[int]:
     yield 1
 
