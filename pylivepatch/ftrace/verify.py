@@ -294,12 +294,12 @@ class Comparison:
         if not begin <= start <= end:
             raise Problem(f"what goes to {self.old.instructions[index].offset} goes elsewhere")
         if counted and index > self.resume and self.old.instructions[index].opname in _RETURNS:
-            start = self._checkline_of(start, index, jumped=index in self.targets)
+            start = self._check_line(start, index, jumped=index in self.targets)
             self._check_exit(start, end, "on_return")
         elif start != end:
             raise Problem(f"there is more before {self.old.instructions[index].offset} than there should be")
 
-    def _checkline_of(self, start: int, index: int, *, jumped: bool) -> int:
+    def _check_line(self, start: int, index: int, *, jumped: bool) -> int:
         """The return's line is told before its exit hook, if it is to be told. Returns where that begins."""
         before, line = self.old.instructions[index - 1], line_of(self.old.instructions[index])
         if self.new.instructions[start].opname == "NOP":
