@@ -323,7 +323,7 @@ def struck(world: World, seed: int) -> list[Body]:
     def survive(number: int) -> None:
         ident = threading.get_ident()
         while not world.stop:
-            # The last one, and one that strikes as the loop jumps back: on 3.13 no handler covers that.
+            # The last one, and one that strikes as the loop jumps back, which no handler covers.
             with contextlib.suppress(Struck):
                 work(number, ident)
         with contextlib.suppress(Struck):
