@@ -6,7 +6,7 @@ import ast
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
-from pylivepatch.build.names import SAFE_DECORATORS
+from pylivepatch.build.names import OVERLOADS, SAFE_DECORATORS, Names
 from pylivepatch.build.nodes import children
 from pylivepatch.build.scope import FunctionNode, Item
 
@@ -98,3 +98,8 @@ def _reads_signature(function: FunctionNode, depth: int) -> int:
             left -= 1
         stack.extend((part, left) for part in children(node))
     return 0
+
+
+def is_overload(item: Item, names: Names) -> bool:
+    """A stub for type checkers (``@overload``), which is never called."""
+    return any(names.dotted(decorator) in OVERLOADS for decorator in item.function.decorator_list)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Sequence
 
 from pylivepatch.build import codes
 from pylivepatch.build.bindings import final_value
 from pylivepatch.build.blocks import carry_new_blocks
 from pylivepatch.build.context import Context
+from pylivepatch.build.decorated import is_overload
 from pylivepatch.build.fields import compare_fields, other_settings, without
-from pylivepatch.build.functions import compare_function, is_overload, new_function
-from pylivepatch.build.gone import lose_accessors, siblings, take_away
+from pylivepatch.build.functions import compare_function
+from pylivepatch.build.gone import lose_accessors
 from pylivepatch.build.imports import compare_futures, compare_imports, compare_stars
 from pylivepatch.build.initial import tell_what_stays
 from pylivepatch.build.instances import compare_instances
 from pylivepatch.build.lambdas import is_compiled_otherwise
+from pylivepatch.build.modulecode import compare_code
 from pylivepatch.build.names import Names, is_literal, is_shareable
 from pylivepatch.build.newclass import compare_bases, new_class
-from pylivepatch.build.registered import is_registered, unregister
-from pylivepatch.build.removed import tell_defaults, who_keeps_class, who_keeps_function
-from pylivepatch.build.same import describe_difference, same_tree, show
+from pylivepatch.build.newfunctions import new_function
+from pylivepatch.build.nomore import removed_class, removed_function, removed_value
+from pylivepatch.build.registered import is_registered
+from pylivepatch.build.same import describe_difference, same_tree
 from pylivepatch.build.scope import Item, items_of
 from pylivepatch.build.sequence import check_order, continues, pair_functions
 from pylivepatch.build.values import compare_annotation, compare_value, new_value
@@ -42,9 +44,9 @@ def compare_scope(context: Context, old: list[Item], new: list[Item]) -> None:
     old = [item for item in old if item.name not in reused]
     new = [item for item in new if item.name not in reused]
     if context.owner:
-        _compare_code(context, _of(old, "code", "import"), _of(new, "code", "import"))
+        compare_code(context, _of(old, "code", "import"), _of(new, "code", "import"))
     else:
-        _compare_code(context, _of(old, "code"), _of(new, "code"))
+        compare_code(context, _of(old, "code"), _of(new, "code"))
         compare_imports(context, old, new)
     _compare_values(context, old, new)
     _compare_functions(context, _of(old, "function"), _of(new, "function"))
@@ -132,98 +134,6 @@ def _compare_docstring(context: Context, old: list[Item], new: list[Item]) -> No
     )
 
 
-def _compare_code(context: Context, old: list[Item], new: list[Item]) -> None:
-    """Statements that do something when the module is imported: they ran, and cannot be run again."""
-
-    def keys(items: list[Item]) -> list[str]:
-        return [
-            "|".join((*item.guard, item.skeleton or ast.dump(item.node)))
-            for item in items
-            if not item.typing_only and not item.main_only
-        ]
-
-    before = [item for item in old if not item.typing_only and not item.main_only]
-    after = [item for item in new if not item.typing_only and not item.main_only]
-    matcher = difflib.SequenceMatcher(None, keys(old), keys(new), autojunk=False)
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        if tag == "equal":
-            continue
-        was, now = before[i1:i2], after[j1:j2]
-        if tag == "replace" and _catches_other(was, now):
-            context.report.note(
-                codes.RAN_AT_IMPORT,
-                context.owner,
-                "what a `try` catches changed; it ran when the module was imported, and what it bound is the same "
-                "in both versions",
-                old_line=was[0].node.lineno,
-                new_line=now[0].node.lineno,
-                difference=_code_difference(was, now),
-            )
-            continue
-        message = "code that runs when the " + ("class is created" if context.owner else "module is imported")
-        context.report.refused(
-            codes.MODULE_CODE,
-            context.owner,
-            message + {"replace": " changed", "delete": " is gone", "insert": " is new"}[tag],
-            "do the work in a function that runs later, or leave the code as it was",
-            old_line=was[0].node.lineno if was else 0,
-            new_line=now[0].node.lineno if now else 0,
-            difference=_code_difference(was, now),
-        )
-    for items, others in ((old, new), (new, old)):
-        for item in items:
-            if item.main_only and not any(
-                same_tree(item.node, other.node) for other in others if other.main_only
-            ):
-                context.report.note(
-                    codes.OUTSIDE,
-                    context.symbol(item.name),
-                    "code under `if __name__ == '__main__'` differs; a running process does not run it again",
-                    old_line=item.line if items is old else 0,
-                    new_line=item.line if items is new else 0,
-                )
-
-
-def _catches_other(old: list[Item], new: list[Item]) -> bool:
-    """Whether these are ``try`` statements with one handler each that differ in nothing but what that catches, and
-    that only import: then a process that could start with both versions has bound the same names by either.
-    """
-
-    def bare(item: Item) -> ast.AST | None:
-        match item.node:
-            case ast.Try(body=body, handlers=[handler], orelse=[], finalbody=[]) if item.skeleton and all(
-                isinstance(part, ast.Import | ast.ImportFrom) for part in _leaves(body)
-            ):
-                return ast.Module([*body, *handler.body], [])
-        return None
-
-    pairs = [(bare(was), bare(now)) for was, now in zip(old, new, strict=False)]
-    return len(old) == len(new) and all(a is not None and b is not None and same_tree(a, b) for a, b in pairs)
-
-
-def _leaves(body: list[ast.stmt]) -> list[ast.stmt]:
-    """The statements of a body, those under ``if`` instead of it; assignments of module attributes left out."""
-    found: list[ast.stmt] = []
-    for node in body:
-        if isinstance(node, ast.If):
-            found += _leaves([*node.body, *node.orelse])
-        elif not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute | ast.Constant | ast.Name)):
-            found.append(node)
-    return found
-
-
-def _code_difference(old: list[Item], new: list[Item]) -> str:
-    if len(old) == len(new) == 1 and not old[0].skeleton and not new[0].skeleton:
-        return describe_difference(old[0].node, new[0].node)
-
-    def text(items: list[Item]) -> str:
-        return (
-            (f"`{items[0].skeleton}`" if items[0].skeleton else show(items[0].node)) if items else "nothing"
-        )
-
-    return f"{text(old)} became {text(new)}"
-
-
 def _compare_values(context: Context, old: list[Item], new: list[Item]) -> None:
     before, after = _grouped(_of(old, "value")), _grouped(_of(new, "value"))
     declared, declares = _grouped(_of(old, "annotation")), _grouped(_of(new, "annotation"))
@@ -252,7 +162,7 @@ def _compare_values(context: Context, old: list[Item], new: list[Item]) -> None:
             )
     for name, items in before.items():
         if name not in after:
-            _removed_value(context, items[0])
+            removed_value(context, items[0])
     for name in dict.fromkeys((*declared, *declares)):
         pair = declared.get(name, []), declares.get(name, [])
         if same_tree([item.node for item in pair[0]], [item.node for item in pair[1]]):
@@ -285,36 +195,6 @@ def _refuse_moved(context: Context, old: Item, new: Item) -> None:
     )
 
 
-def _removed_value(context: Context, item: Item) -> None:
-    symbol = context.symbol(item.name)
-    if item.typing_only or item.main_only:
-        context.report.note(
-            codes.TYPING_ONLY, symbol, "a running process does not have this name", old_line=item.line
-        )
-        return
-    if context.owner:
-        if any(item.name in uses.stored for uses in context.world.new.modules.values()):
-            context.report.note(
-                codes.LEFT_IN_PLACE,
-                symbol,
-                "the class attribute is gone, and the new version sets it on instances; it stays for those without",
-                old_line=item.line,
-            )
-            return
-        take_away(context, item, codes.ATTRIBUTE_REMOVED, "instances and subclasses would go on finding it")
-        return
-    place = context.world.still_refers(context.module, item.name)
-    if place is None:
-        context.report.note(
-            codes.LEFT_IN_PLACE,
-            symbol,
-            "the name is gone and nothing refers to it; it stays",
-            old_line=item.line,
-        )
-        return
-    take_away(context, item, codes.VALUE_REMOVED, f"it still means something in the new version: {place}")
-
-
 def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> None:
     before, after = _grouped(old), _grouped(new)
     for name in dict.fromkeys((*after, *before)):
@@ -332,7 +212,7 @@ def _compare_functions(context: Context, old: list[Item], new: list[Item]) -> No
         if pairs and gone and not added and lose_accessors(context, gone):
             continue
         for was in gone:
-            _removed_function(context, was, bool(pairs))
+            removed_function(context, was, bool(pairs))
 
 
 def _refuse_alternatives(context: Context, pairs: list[tuple[Item, Item]], changed: int) -> None:
@@ -364,87 +244,6 @@ def _is_shadowed(item: Item, group: list[Item], names: Names) -> bool:
     return False
 
 
-def _removed_function(context: Context, item: Item, name_lives_on: bool) -> None:
-    symbol, report = context.symbol(item.name), context.report
-    if item.typing_only or is_overload(item, context.old.names):
-        report.note(codes.TYPING_ONLY, symbol, "only type checkers saw this function", old_line=item.line)
-        return
-    if context.owner:
-        place = context.world.attribute_needed(item.name)
-        special = item.name.startswith("__") and item.name.endswith("__")
-        why = (
-            "a property or function loses one of its parts"
-            if name_lives_on
-            else "it is a special method"
-            if special
-            else "a base class may have one of its name"
-            if context.has_bases
-            else f"the new version still mentions it: {place}"
-            if place
-            else ""
-        )
-    else:
-        still = context.world.still_refers(context.module, item.name)
-        why = (
-            "another definition of its name stays"
-            if name_lives_on
-            else f"it still means something in the new version: {still}"
-            if still
-            else ""
-        )
-    if is_registered(context, item, old=True):
-        _lose_implementation(context, item, why)
-        return
-    kept = who_keeps_function(context, item)
-    if not why and not kept:
-        tell_defaults(context, item)
-        report.note(
-            codes.LEFT_IN_PLACE, symbol, "it is gone and nothing refers to it; it stays", old_line=item.line
-        )
-        return
-    if not name_lives_on and not kept:
-        tell_defaults(context, item)
-        take_away(context, item, codes.FUNCTION_REMOVED, why)
-        return
-    report.refused(
-        codes.FUNCTION_REMOVED,
-        symbol,
-        f"the function is gone, and its absence could matter: {why or kept}",
-        "keep it, and give it the body that its callers should meet",
-        old_line=item.line,
-    )
-
-
-def _lose_implementation(context: Context, item: Item, why: str) -> None:
-    """A generic function does without it; its name stays, which nothing reads, or another one has."""
-    symbol = context.symbol(item.name)
-    before, after = (
-        [one for one in siblings(context, version) if one.name == item.name]
-        for version in (context.world.old, context.world.new)
-    )
-    is_last = before[-1].line == item.line
-    if after and is_last and any(same_tree(after[-1].node, one.node) for one in before):
-        why = "its name means an earlier definition now"
-    elif after:
-        why = ""
-    if why:
-        context.report.refused(
-            codes.FUNCTION_REMOVED,
-            symbol,
-            f"the function is gone from its generic function, and the absence of its name could matter: {why}",
-            "keep it, and give it the body that its callers should meet",
-            old_line=item.line,
-        )
-        return
-    if unregister(context, item):
-        tell_defaults(context, item)
-        context.report.applied(codes.NAME_REMOVED, symbol, "its generic function does without it", old_line=item.line)
-        if not after:
-            context.report.note(
-                codes.LEFT_IN_PLACE, symbol, "nothing refers to the name; it stays", old_line=item.line
-            )
-
-
 def _compare_classes(context: Context, old: list[Item], new: list[Item]) -> None:
     before, after = _grouped(old), _grouped(new)
     for name in dict.fromkeys((*after, *before)):
@@ -462,25 +261,7 @@ def _compare_classes(context: Context, old: list[Item], new: list[Item]) -> None
         elif news:
             new_class(context, item)
         else:
-            _removed_class(context, item)
-
-
-def _removed_class(context: Context, item: Item) -> None:
-    symbol = context.symbol(item.name)
-    place = context.world.still_refers(context.module, item.name) if not context.owner else None
-    kept = who_keeps_class(context, item)
-    if place is None and not context.owner and not kept:
-        context.report.note(
-            codes.LEFT_IN_PLACE, symbol, "the class is gone and nothing refers to it; it stays", old_line=item.line
-        )
-        return
-    why = f"it still means something in the new version: {place}" if place else "it is found in the class around it"
-    if kept:
-        context.report.refused(
-            codes.CLASS_REMOVED, symbol, f"the class is gone, and {kept}", "keep it", old_line=item.line
-        )
-        return
-    take_away(context, item, codes.CLASS_REMOVED, why)
+            removed_class(context, item)
 
 
 def _compare_class(context: Context, old: Item, new: Item, repeated: bool) -> None:

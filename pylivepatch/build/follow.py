@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context, Root, bound_in
-from pylivepatch.build.functions import annotations_display, keyword_defaults, positional_defaults
+from pylivepatch.build.displays import annotations_display, keyword_defaults, positional_defaults
 from pylivepatch.build.machinery import check_changed_attribute
 from pylivepatch.build.names import Unsafe, check_annotation, is_literal, is_shareable
 from pylivepatch.build.nodes import walk

@@ -1,4 +1,4 @@
-"""A function in both versions, or a new one: what of it changed, and whether a running process can follow.
+"""A function in both versions: what of it changed, and whether a running process can follow.
 
 A change of the body, of parameters, defaults, annotations or the docstring moves with the code. A change of
 what was done once, when the ``def`` ran (decorators, the kind of function), cannot be done again on a live
@@ -14,46 +14,34 @@ from types import CodeType
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Ambiguous, Context
-from pylivepatch.build.decorated import check_signature, tell_docstring
-from pylivepatch.build.gone import accessor_of, siblings
+from pylivepatch.build.decorated import check_signature, is_overload, tell_docstring
+from pylivepatch.build.displays import annotations_display, check_annotations, check_defaults, displays
+from pylivepatch.build.gone import siblings
 from pylivepatch.build.instances import only_adds_defaults
 from pylivepatch.build.lambdas import is_compiled_otherwise
-from pylivepatch.build.machinery import check_changed_method, check_new_member
+from pylivepatch.build.machinery import check_changed_method
 from pylivepatch.build.names import (
-    OVERLOADS,
     SAFE_DECORATORS,
-    Names,
-    Unsafe,
-    check_annotation,
-    check_expression,
-    mangle,
 )
+from pylivepatch.build.newfunctions import made_new
 from pylivepatch.build.registered import (
     is_registered,
     reaches_everything,
     registered_by_annotation,
-    registers,
-    taken_already,
     unregister,
 )
 from pylivepatch.build.removed import tell_defaults
 from pylivepatch.build.same import changed_inside, describe_difference, same_code, same_tree
-from pylivepatch.build.scope import FunctionNode, Item, first_line
+from pylivepatch.build.scope import FunctionNode, Item
 from pylivepatch.build.stale import changed_class_bodies, changed_functions, check_function
 from pylivepatch.build.uses import Uses, annotations_of
-from pylivepatch.patch import FunctionChange, NewFunction
+from pylivepatch.patch import FunctionChange
 
 _KINDS = (
     (inspect.CO_ASYNC_GENERATOR, "an async generator function"),
     (inspect.CO_COROUTINE, "a coroutine function"),
     (inspect.CO_GENERATOR, "a generator function"),
 )
-_IMPLICIT = {"__new__": "staticmethod", "__class_getitem__": "classmethod"}
-
-
-def is_overload(item: Item, names: Names) -> bool:
-    """A stub for type checkers (``@overload``), which is never called."""
-    return any(names.dotted(decorator) in OVERLOADS for decorator in item.function.decorator_list)
 
 
 def compare_function(context: Context, old: Item, new: Item, *, shadowed: bool = False) -> None:
@@ -147,7 +135,7 @@ def _register_anew(context: Context, old: Item, new: Item) -> None:
     if any(copy.name in (new.name, "*") for copy in context.world.old.copies.get(context.module, ())):
         refuse("another module has imported the old one by its name")
         return
-    change = _made_new(context, new)
+    change = made_new(context, new)
     if change is None or not unregister(context, old) or not reaches_everything(context, new):
         return
     context.changes.append(change)
@@ -199,7 +187,7 @@ def _replace(context: Context, old: Item, new: Item, code: str, what: str, shado
         refuse("what the cached property keeps in instances would hide the old one after an unload")
     elif places := context.world.readers(context.module, new.name, owner=context.owner):
         refuse(f"code that ran at import read the old function: {', '.join(map(str, places[:5]))}")
-    elif (change := _made_new(context, new)) is not None and check_changed_method(context, new):
+    elif (change := made_new(context, new)) is not None and check_changed_method(context, new):
         if not check_function(context, new, [symbol]):
             return
         tell_defaults(context, old, after)
@@ -229,19 +217,19 @@ def _carry(
         parts.append("parameters")
 
     found = len(report.findings)
-    defaults, kwdefaults = _displays(context, before, old=True)
-    new_defaults, new_kwdefaults = _displays(context, after)
+    defaults, kwdefaults = displays(context, before, old=True)
+    new_defaults, new_kwdefaults = displays(context, after)
     annotations = annotations_display(context, context.old, before)
     new_annotations = annotations_display(context, context.new, after)
     if defaults != new_defaults:
         parts.append("defaults")
-        _check_defaults(context, new, after.args.defaults)
+        check_defaults(context, new, after.args.defaults)
     if kwdefaults != new_kwdefaults:
         parts.append("keyword defaults")
-        _check_defaults(context, new, [value for value in after.args.kw_defaults if value is not None])
+        check_defaults(context, new, [value for value in after.args.kw_defaults if value is not None])
     if annotations != new_annotations:
         parts.append("annotations")
-        _check_annotations(context, new)
+        check_annotations(context, new)
         if registered_by_annotation(new):
             report.refused(
                 codes.DECORATORS_CHANGED,
@@ -309,133 +297,9 @@ def _carry(
     )
 
 
-def new_function(context: Context, new: Item) -> None:
-    """Report and carry a function that the old version does not have."""
-    symbol, report = context.symbol(new.name), context.report
-    if new.typing_only or is_overload(new, context.new.names):
-        report.note(
-            codes.TYPING_ONLY,
-            symbol,
-            "only type checkers see this function; nothing to do",
-            new_line=new.line,
-        )
-        return
-    if new.main_only:
-        report.note(
-            codes.OUTSIDE,
-            symbol,
-            "the function exists only where the file is run as a script",
-            new_line=new.line,
-        )
-        return
-    change = _made_new(context, new)
-    if change is None or not check_new_member(context, new):
-        return
-    if not check_function(context, new, [context.symbol(new.name)]) or not reaches_everything(context, new):
-        return
-    context.changes.append(change)
-    what = "new method" if context.owner else "new function"
-    if is_registered(context, new):
-        what = "new implementation of a generic function"
-    report.applied(codes.FUNCTION_NEW, symbol, what, new_line=new.line)
-
-
-def _made_new(context: Context, new: Item) -> NewFunction | None:
-    """The function as one that the target makes; reports what of it cannot be made there."""
-    symbol, report, node = context.symbol(new.name), context.report, new.function
-
-    def refuse(code: str, message: str, advice: str) -> None:
-        report.refused(code, symbol, message, advice, new_line=new.line)
-
-    found = len(report.findings)
-    if new.guard:
-        refuse(
-            codes.CONDITIONAL,
-            f"the new function is defined only under a condition ({new.guard[-1]})",
-            "define it unconditionally, and test the condition in its body",
-        )
-        return None
-    if getattr(node, "type_params", []):
-        refuse(codes.GENERIC_FUNCTION, "the new function has type parameters", "use typing.TypeVar instead")
-    try:
-        context.code(context.new.source, node)
-    except Ambiguous as problem:
-        refuse(
-            codes.AMBIGUOUS,
-            f"the function cannot be told apart: {problem}",
-            "define it once, on a line of its own",
-        )
-    decorators = _check_decorators(context, new, refuse)
-    if is_registered(context, new) and (why := taken_already(context, new)):
-        refuse(
-            codes.FUNCTION_REMOVED,
-            f"the new implementation of a generic function would take the place of another one: {why}",
-            "change the one that is registered, instead of registering another",
-        )
-    _check_defaults(context, new, [*node.args.defaults, *filter(None, node.args.kw_defaults)])
-    _check_annotations(context, new)
-    if report.stopped(found):
-        return None
-    defaults, kwdefaults = _displays(context, node)
-    annotations = annotations_display(context, context.new, node)
-    return NewFunction(
-        context.ref(node),
-        "" if defaults == "()" else defaults,
-        "" if kwdefaults == "{}" else kwdefaults,
-        "" if annotations == "{}" else annotations,
-        decorators,
-        bound=not (is_registered(context, new) and _is_bound_later(context, new)),
-    )
-
-
-def _is_bound_later(context: Context, new: Item) -> bool:
-    return any(one.name == new.name and one.line > new.line for one in siblings(context, context.world.new))
-
-
 def kind_of(code: CodeType) -> str:
     """What calling a function of this code gives."""
     return next((name for flag, name in _KINDS if code.co_flags & flag), "a plain function")
-
-
-def positional_defaults(context: Context, node: FunctionNode, *, old: bool = False) -> str:
-    """``__defaults__`` as a tuple display, for the module's namespace. Raises :class:`Unsafe`."""
-    line = first_line(node)
-    texts = [ast.unparse(context.expression(value, line, old=old)) for value in node.args.defaults]
-    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
-
-
-def keyword_defaults(context: Context, node: FunctionNode, *, old: bool = False) -> str:
-    """``__kwdefaults__`` as a dict display, for the module's namespace. Raises :class:`Unsafe`."""
-    pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-    line = first_line(node)
-    return "{%s}" % ", ".join(  # noqa: UP031 - braces
-        f"{mangle(argument.arg, context.class_name)!r}: {ast.unparse(context.expression(value, line, old=old))}"
-        for argument, value in pairs
-        if value
-    )
-
-
-def _displays(context: Context, node: FunctionNode, *, old: bool = False) -> tuple[str, str]:
-    """Both; where they cannot be evaluated in the module's namespace, as written, to be compared only."""
-    try:
-        return positional_defaults(context, node, old=old), keyword_defaults(context, node, old=old)
-    except Unsafe:
-        return ast.unparse(ast.Tuple(node.args.defaults)), ast.unparse(ast.List([*filter(None, node.args.kw_defaults)]))
-
-
-def annotations_display(context: Context, uses: Uses, node: FunctionNode) -> str:
-    """``__annotations__`` as a dict display: of strings where the module has ``from __future__ import
-    annotations``.
-    """
-    entries = []
-    for name, annotation in annotations_of(node).items():
-        text = ast.unparse(annotation)
-        entries.append(
-            f"{mangle(name, context.class_name)!r}: {text!r}"
-            if uses.future_annotations
-            else f"{name!r}: {text}"
-        )
-    return "{%s}" % ", ".join(entries)  # noqa: UP031 - braces
 
 
 def _bare(arguments: ast.arguments) -> list[object]:
@@ -465,99 +329,6 @@ def _same_optimized(context: Context, before: FunctionNode, after: FunctionNode)
         return uses.source.codes_optimized.get((ref.qualname, ref.line), [])
 
     return all(map(same_code, find(context.old, before), find(context.new, after)))
-
-
-def _check_defaults(context: Context, new: Item, values: list[ast.expr]) -> None:
-    for value in values:
-        try:
-            context.purity().check(context.expression(value, first_line(new.node)), fresh=True)
-        except Unsafe as part:
-            context.report.refused(
-                codes.UNSAFE_DEFAULT,
-                context.symbol(new.name),
-                f"the default {ast.unparse(value)} cannot be evaluated again without side effects: {part}",
-                "use a literal, or None and work it out in the body",
-                new_line=value.lineno,
-            )
-
-
-def _check_annotations(context: Context, new: Item) -> None:
-    if context.new.future_annotations:
-        return
-    for name, annotation in annotations_of(new.function).items():
-        try:
-            check_annotation(
-                annotation, context.new.names, hidden=context.new_hidden, class_name=context.class_name
-            )
-        except Unsafe as part:
-            context.report.refused(
-                codes.UNSAFE_ANNOTATION,
-                context.symbol(new.name),
-                f"the annotation of {name} cannot be evaluated in the module: {part}",
-                "put the annotation in quotes, or leave it out",
-                new_line=annotation.lineno,
-            )
-
-
-def _check_decorators(context: Context, new: Item, refuse: object) -> tuple[str, ...]:
-    assert callable(refuse)
-    names, texts = context.new.names, []
-    for decorator in new.function.decorator_list:
-        texts.append(ast.unparse(decorator))
-        target = names.dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
-        if accessor_of(new):
-            places = context.world.readers(context.module, new.name, owner=context.owner)
-            if not _extends_property(context, new) or places:
-                refuse(
-                    codes.PROPERTY_REBUILT,
-                    f"a new {accessor_of(new)} makes another property object of {new.name}, and "
-                    + (f"code that ran at import read the old one: {places[0]}" if places else "it was none"),
-                    "add a plain method for it",
-                )
-            continue
-        try:
-            if registers(context, decorator):
-                continue
-        except Unsafe as part:
-            refuse(
-                codes.UNKNOWN_DECORATOR,
-                f"the class that {ast.unparse(decorator)} names cannot be evaluated without side effects: {part}",
-                "name a class of the module, or annotate the first parameter",
-            )
-            continue
-        if target in {"abc.abstractmethod", "abc.abstractproperty"}:
-            refuse(
-                codes.NEEDS_CLASS_CREATION,
-                "which methods are abstract is fixed when the class is created",
-                "raise NotImplementedError in the body instead",
-            )
-        elif target not in SAFE_DECORATORS:
-            refuse(
-                codes.UNKNOWN_DECORATOR,
-                f"what the decorator {ast.unparse(decorator)} does is not known, so it cannot be run safely",
-                "write the function without it, or use one of the decorators that docs/edits.md lists",
-            )
-        elif isinstance(decorator, ast.Call):
-            for value in (*decorator.args, *(keyword.value for keyword in decorator.keywords)):
-                try:
-                    check_expression(value, names, hidden=context.new_hidden, class_name=context.class_name)
-                except Unsafe as part:
-                    refuse(
-                        codes.UNKNOWN_DECORATOR,
-                        f"the decorator {ast.unparse(decorator)} cannot be run without side effects: {part}",
-                        "give the decorator literals, or names of the module",
-                    )
-    if context.owner and new.name in _IMPLICIT and not texts:
-        texts.append(_IMPLICIT[new.name])  # what the class statement does by itself
-    return tuple(texts)
-
-
-def _extends_property(context: Context, new: Item) -> bool:
-    """Whether the name is a property of the class before the new accessor."""
-    for item in siblings(context, context.world.new):
-        if item.name == new.name and item.kind == "function" and item.line < new.line:
-            return any(context.new.names.dotted(one) == "property" for one in item.function.decorator_list)
-    return False
 
 
 def _check_import_time_calls(
