@@ -3,9 +3,10 @@
 :mod:`pylivepatch.activeness.references` counts; this module explains. Known holders are
 
 * ``co_consts`` tuples of other code: immutable, and kept alive here once they were counted;
-* functions whose ``__code__`` it is, and variables and containers that somebody keeps it in (``saved = f.__code__``):
-  these can change at any time, so each look reads them *in the same C call as the reference counts*. What was there
-  at that instant is subtracted, nothing else. A holder that went away can therefore never hide a frame.
+* functions whose ``__code__`` it is, variables and containers that somebody keeps it in (``saved = f.__code__``), and
+  the tables of profilers: these can change at any time, so each look reads them *in the same C call as the reference
+  counts*. What was there at that instant is subtracted, nothing else. A holder that went away can therefore never hide
+  a frame.
 
 Cheap places first: code that this package keeps anyway. Only when a count does not come out are the stacks' code, the
 functions that the modules' namespaces lead to and the caller's variables looked at, and only when the user allows
@@ -26,10 +27,11 @@ from operator import attrgetter, getitem
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
-from pylivepatch.activeness import forked, holders
+from pylivepatch.activeness import forked, holders, profiles
 from pylivepatch.activeness.functions import walk
 from pylivepatch.activeness.holders import Holder
 from pylivepatch.activeness.pace import paced
+from pylivepatch.activeness.profiles import code_kept, profilers_in
 from pylivepatch.activeness.references import (
     Version,
     base,
@@ -72,6 +74,7 @@ class Probe:
     slots: tuple[Slot, ...]
     finished: tuple[Any, ...] = ()
     left_behind: Mapping[int, int] = field(default_factory=dict)  # by a fork: references, by the code's id
+    profilers: tuple[Any, ...] = ()
 
     def __iter__(self) -> Iterator[int]:
         containers, keys = [s.container for s in self.slots], [s.key for s in self.slots]
@@ -79,6 +82,7 @@ class Probe:
             raw_counts(self.versions),
             map(id, map(_code_of, self.functions)),
             map(id, map(getitem, containers, keys)),
+            code_kept(self.profilers, {id(version.code) for version in self.versions}),
         )
 
     def excess(self, seen: list[int]) -> list[int]:
@@ -97,8 +101,8 @@ class Probe:
                 known[id(code)] += references_of_a_finished_one() if prefix else REFERENCES
         for code_id, n in self.left_behind.items():
             known[code_id] += n
-        weights = chain(repeat(1, len(self.functions)), (slot.weight for slot in self.slots))
-        for holder, weight in paced(zip(seen[len(self.versions) :], weights, strict=True), _SLICE):
+        weights = chain(repeat(1, len(self.functions)), (slot.weight for slot in self.slots), repeat(1))
+        for holder, weight in paced(zip(seen[len(self.versions) :], weights, strict=False), _SLICE):
             if holder in known:
                 known[holder] += weight
         return [n - base() - known[id(v.code)] for v, n in zip(self.versions, seen, strict=False)]
@@ -123,6 +127,7 @@ class Accounts:
         self._heap_slots: list[Slot] = []  # found by the deep search
         self._finished: dict[int, Any] = {}  # generator-like objects whose frame is gone, frames whose call is over
         self._greenlets: list[weakref.ref[Any]] = []  # found by the deep search
+        self._profilers: dict[int, Any] = {}
         self.refresh(thorough=False)
 
     def let_go_of_variables(self) -> None:
@@ -139,7 +144,7 @@ class Accounts:
         finished = tuple(self._finished.values())
         tuples, functions = tuple(self._tuples.values()), tuple(self._functions.values())
         left = forked.frames_left_behind(version.code for version in self.versions)
-        return Probe(self.versions, tuples, functions, slots, finished, left)
+        return Probe(self.versions, tuples, functions, slots, finished, left, tuple(self._profilers.values()))
 
     def look(self) -> tuple[Probe, list[int]]:
         """Read a probe. What vanished from its container is struck off first."""
@@ -184,6 +189,8 @@ class Accounts:
             if self.active():
                 self._finished |= {id(thing): thing for thing in finished_in(self._modules, wanted)}
             if self.active():
+                self._profilers |= {id(profiler): profiler for profiler in profilers_in(self._modules)}
+            if self.active():
                 # Those on the books keep the frames that called them, which may have come to their end since.
                 roots = [*being_handled(), *exceptions_in(self._modules), *self._finished.values()]
                 kept = finished_frames(chain(roots, paced(kept_by_modules(), _SLICE)))
@@ -214,9 +221,9 @@ class Accounts:
 
     def _scan(self, wanted: set[int]) -> None:
         """Generator-like objects that ended (from 3.12 on the collector does not know that they refer to their code),
-        and greenlets, whose frames it does not know of at all.
+        greenlets and profilers, whose frames and tables it does not know of at all.
         """
-        greenlet = sys.modules.get("greenlet")
+        greenlet, profiler = sys.modules.get("greenlet"), profiles.kind()
         started = time.perf_counter()
         objects = gc.get_objects()
         self.deep_seconds += time.perf_counter() - started
@@ -227,6 +234,8 @@ class Accounts:
                 self._finished[id(thing)] = thing
             elif greenlet is not None and isinstance(thing, greenlet.greenlet):
                 self._greenlets.append(weakref.ref(thing))
+            elif profiler is not None and isinstance(thing, profiler):
+                self._profilers[id(thing)] = thing
         objects.clear()
 
     def suspended_in(self, version: Version, *, tasks: bool) -> list[tuple[str, Any]]:

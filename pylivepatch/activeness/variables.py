@@ -115,9 +115,14 @@ def finished_in(modules: Iterable[ModuleType], wanted: set[int]) -> list[Any]:
 
 def exceptions_in(modules: Iterable[ModuleType]) -> list[Any]:
     """Exceptions, tracebacks and frames that are kept in a variable, by themselves or in a future that failed."""
+    return instances_in(modules, _OF_EXCEPTIONS)
+
+
+def instances_in(modules: Iterable[ModuleType], kinds: type | tuple[type, ...]) -> list[Any]:
+    """What is kept in a variable and is of one of these types."""
 
     def pick(container: Any, key: Any, value: Any, names: _Names | None) -> Any:
-        return value if isinstance(value, _OF_EXCEPTIONS) else None
+        return value if isinstance(value, kinds) else None
 
     return _look(modules, pick)
 
