@@ -52,14 +52,45 @@ def kind_of(value: ast.expr | None) -> str:
     return ""
 
 
-def made_by_init(stores: list[Store], old_parameters: set[str] | None) -> list[ast.expr | None]:
+def value_of(statement: ast.stmt, name: str) -> ast.expr | None:
+    """What a statement sets the attribute ``name`` to: of ``self.a, self.b = 1, 2`` its part; ``None`` where that cannot
+    be seen.
+    """
+    match statement:
+        case ast.Assign(targets=targets, value=value):
+            found = [_part_for(target, value, name) for target in targets if _names(target, name)]
+            return found[0] if len(found) == 1 else None
+        case ast.AnnAssign(value=value):
+            return value
+    return None
+
+
+def _part_for(target: ast.expr, value: ast.expr, name: str) -> ast.expr | None:
+    match target, value:
+        case ast.Attribute(), _:
+            return value
+        case ast.Tuple(elts=targets) | ast.List(elts=targets), ast.Tuple(elts=values) | ast.List(elts=values):
+            if len(targets) == len(values) and not any(isinstance(one, ast.Starred) for one in (*targets, *values)):
+                found = [pair for pair in zip(targets, values, strict=True) if _names(pair[0], name)]
+                return _part_for(*found[0], name) if len(found) == 1 else None
+    return None
+
+
+def _names(target: ast.expr, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Store)
+        for node in walk(target)
+    )
+
+
+def made_by_init(name: str, stores: list[Store], old_parameters: set[str] | None) -> list[ast.expr | None]:
     """What ``__init__`` sets the attribute to, in each statement that does. With ``old_parameters``, a parameter that
     is none of them stands for its literal default, which is what the old calls get.
     """
     found: list[ast.expr | None] = []
     for function, statement in stores:
         if function.name == "__init__":
-            value = getattr(statement, "value", None)
+            value = value_of(statement, name)
             if isinstance(value, ast.Name) and old_parameters is not None and value.id not in old_parameters:
                 default = defaults_of(function).get(value.id)
                 value = default if is_plain(default) else value
@@ -98,14 +129,14 @@ class OtherDefault(NamedTuple):
         return f"is made of the parameter {self.parameter}, whose default {was} became {now}"
 
 
-def other_default(old: ast.ClassDef, new: ast.ClassDef, stores: list[Store]) -> OtherDefault | None:
+def other_default(old: ast.ClassDef, new: ast.ClassDef, name: str, stores: list[Store]) -> OtherDefault | None:
     """What ``__init__`` makes the attribute of, where that is another thing by default now. Where it is another kind of
     value (``None`` became ``True``), new methods may take the old one for something else than it meant.
     """
     before, after = ({} if init is None else defaults_of(init) for init in map(constructor_of, (old, new)))
     found: list[OtherDefault] = []
     for function, statement in stores:
-        value = getattr(statement, "value", None)
+        value = value_of(statement, name)
         if function.name != "__init__" or value is None:
             continue
         for node in walk(value):

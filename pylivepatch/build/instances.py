@@ -25,6 +25,7 @@ from pylivepatch.build.initial import (
     made_by_init,
     other_default,
     sets,
+    value_of,
 )
 from pylivepatch.build.names import shown
 from pylivepatch.build.nodes import walk
@@ -54,8 +55,8 @@ def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) ->
     for base in _new_bases(context):
         after = {**stores_of(base), **after}
     known = _parameters(old)
-    by_init = {name for name, stores in before.items() if made_by_init(stores, None)}
-    fresh = {name for name, stores in after.items() if made_by_init(stores, known)} - by_init
+    by_init = {name for name, stores in before.items() if made_by_init(name, stores, None)}
+    fresh = {name for name, stores in after.items() if made_by_init(name, stores, known)} - by_init
     is_new = {*after, *counted} - before.keys()
     inherited, made_above = _inherited(context) if fresh or is_new else ({}, {})
     given = _given(old, new) if fresh or is_new else {}
@@ -64,29 +65,29 @@ def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) ->
         if name in values and not (name in made_above or name in before or name in after):
             stay += _set_by_method(context, name, stores, values[name])
     for name, stores in after.items():
-        made = made_by_init(stores, known)
+        made = made_by_init(name, stores, known)
         if name in fresh and name in found:
             stay += _set_over(context, name, stores, found[name], made)
         elif name in found and name not in before:
             begun = run_by_init(new)
             if first := [one for one in stores if one[0].name in begun and one[1] in certainly_run(one[0].body)]:
-                made = [getattr(statement, "value", None) for _, statement in first]
+                made = [value_of(statement, name) for _, statement in first]
                 stay += _set_over(context, name, first, found[name], made)
             elif name not in made_above:
                 stay += _set_by_method(context, name, stores, values[name])
         elif name in fresh or name not in before:
             stay += _new_attribute(context, old, new, name, stores, some_have_it=name in before)
-        elif "" not in (kinds := {_category(before[name]), _category(stores)}) and len(kinds) > 1:
+        elif "" not in (kinds := {_category(name, before[name]), _category(name, stores)}) and len(kinds) > 1:
             why = "is made as another kind of value than instances that exist have"
             _refuse(context, name, stores, why, before[name])
-        elif (default := other_default(old, new, stores)) is not None:
+        elif (default := other_default(old, new, name, stores)) is not None:
             if default.is_another_kind and _read_elsewhere(context, name, []):
                 why = f"{default}: instances that exist have what was made of the old one"
                 _refuse(context, name, stores, why, before[name])
             else:
                 what = f"its attribute {default}; instances that exist keep what was made of the old one"
                 stay.append(Stays(name, stores, what, before[name]))
-        elif another_literal(made_by_init(before[name], None), made):
+        elif another_literal(made_by_init(name, before[name], None), made):
             what = f"__init__ {sets(made)}; instances that exist keep what they have"
             stay.append(Stays(name, stores, what, before[name]))
     return stay
@@ -168,7 +169,7 @@ def _set_over(
     if found is not None and is_plain(found) and all(one is not None and same_tree(found, one) for one in made):
         return []
     what = shown(found) if found is not None else "what a base gives"
-    by = "__init__" if made_by_init(stores, None) else f"{stores[0][0].name} (run by __init__)"
+    by = "__init__" if made_by_init(name, stores, None) else f"{stores[0][0].name} (run by __init__)"
     place = _read_elsewhere(context, name, [function for function, _ in stores if function.name == "__init__"])
     kinds = {kind_of(found), kind_of(made[0]) if len(made) == 1 else ""}
     if place is not None and len(kinds) > 1 and "" not in kinds:
@@ -180,7 +181,7 @@ def _set_over(
 
 def _set_by_method(context: Context, name: str, stores: list[Store], found: ast.expr | None) -> list[Stays]:
     """Other methods than ``__init__`` newly set what instances that exist find in a class."""
-    made = [None if isinstance(one, ast.AugAssign) else getattr(one, "value", None) for _, one in stores]
+    made = [value_of(one, name) for _, one in stores]
     if found is not None and is_plain(found) and all(one is not None and same_tree(found, one) for one in made):
         return []
     if _read_elsewhere(context, name, []) is None:
@@ -203,7 +204,7 @@ def _new_attribute(
     place = _read_elsewhere(context, name, [function for function, _ in stores])
     if place is None:
         return []
-    value = _default_of(stores, _parameters(old))
+    value = _default_of(name, stores, _parameters(old))
     later = _set_elsewhere(context, name, stores) if value is not None else []
     if any(isinstance(one.ctx, ast.Del) for _, one in later):
         value = None  # what a class gives cannot be deleted from an instance
@@ -241,13 +242,13 @@ def _new_attribute(
     return []
 
 
-def _default_of(stores: list[Store], old_parameters: set[str]) -> ast.expr | None:
+def _default_of(name: str, stores: list[Store], old_parameters: set[str]) -> ast.expr | None:
     """The literal that ``__init__`` sets the attribute to, always and once; ``None`` where there is none."""
     made = [store for store in stores if store[0].name == "__init__"]
     if len(made) != 1 or made[0][1] not in made[0][0].body:
         return None
     function, statement = made[0]
-    value = getattr(statement, "value", None)
+    value = value_of(statement, name)
     if isinstance(value, ast.Name) and value.id not in old_parameters:
         value = defaults_of(function).get(value.id)
     return value if is_plain(value) else None
@@ -294,9 +295,9 @@ def _stored_in(statement: ast.stmt, name: str) -> Iterator[ast.AST]:
     return (node for node in walk(statement) if isinstance(node, ast.Attribute) and node.attr == name)
 
 
-def _category(stores: list[Store]) -> str:
+def _category(name: str, stores: list[Store]) -> str:
     """The kind of value that ``__init__`` gives an attribute, where it is plain to see; ``""`` where it is not."""
-    made = made_by_init(stores, None)
+    made = made_by_init(name, stores, None)
     return kind_of(made[0]) if len(made) == 1 else ""
 
 
