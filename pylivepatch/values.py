@@ -7,7 +7,7 @@ import marshal
 import sys
 from collections.abc import Mapping
 from functools import partial
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from pylivepatch.activeness.references import nested_code
@@ -31,12 +31,7 @@ def check_value(
     space = vars(module) if owner is None else vars(owner)
     key = name if owner is None else mangled(owner, name)
     live = below.value(vars(module) if owner is None else owner, key, space.get(key, MISSING))
-    expected = MISSING
-    if before is not None:
-        names = {one for code in nested_code(before) for one in code.co_names}  # a comprehension has its own
-        there = vars(module)
-        seen = {one: _original(below, there, one, there[one]) for one in names if one in there}
-        expected = evaluate(before, module, {}, prepared, seen, partial(_original, below))
+    expected = MISSING if before is None else _expected(before, module, below, prepared)
     if live is MISSING and expected is not MISSING:
         raise TargetNotFound(f"{item.target} is not there; the old source sets it", where=where, advice=REBUILD)
     known = below.value(Contents(live), "", live) if type(live) in IN_PLACE else live
@@ -52,6 +47,14 @@ def check_value(
     if owner is not None and live is MISSING:
         check_unhidden(owner, key, where)
     return vars(module) if owner is None else owner, live, key
+
+
+def _expected(before: CodeType, module: ModuleType, below: Below, prepared: Mapping[str, Any]) -> Any:
+    """What the old source gives."""
+    names = {one for code in nested_code(before) for one in code.co_names}  # a comprehension has its own
+    there = vars(module)
+    seen = {one: _original(below, there, one, there[one]) for one in names if one in there}
+    return evaluate(before, module, {}, prepared, seen, partial(_original, below))
 
 
 def _original(below: Below, owner: Any, name: str, now: Any) -> Any:
@@ -73,14 +76,29 @@ def load_value(part: Part, module: ModuleType, item: Item, scratch: dict[str, An
     current = part.below.value(owner, key, read_attribute(owner, key)())
     if current is not live:  # the new value is there already: on the way back the old one comes
         part.attributes.append(Attribute(owner, key, live, current, where, settled=True))
-    elif type(live) in IN_PLACE and type(value) is type(live):
+    elif type(live) in IN_PLACE and type(value) is type(live) and not _is_shared(part, module, item, scratch):
         contents = Contents(live)
         old = part.below.value(contents, "", contents.read()())
         part.made.containers[id(value)] = value, live
         part.made.values[item.target] = old, value
         part.attributes.append(Attribute(contents, "", old, content_for(live, value), where))
     else:
-        part.attributes.append(Attribute(owner, key, live, value, where))
+        value = part.made.containers.get(id(value), (value, value))[1]
+        part.made.values[item.target] = live, value
+        if value is not live:
+            part.attributes.append(Attribute(owner, key, live, value, where))
+
+
+def _is_shared(part: Part, module: ModuleType, item: Item, scratch: Mapping[str, Any]) -> bool:
+    """Whether the old or the new expression gives no container of its own, but one that has another name as well
+    (``A = B``): filled in place, that name would change, too.
+    """
+    before, after = marshal.loads(item.payload)[2:]
+    new = evaluate(after, module, scratch, part.prepared)
+    if new is evaluate(after, module, scratch, part.prepared):
+        return True
+    old = None if before is None else _expected(before, module, part.below, part.prepared)
+    return old is not None and old is _expected(before, module, part.below, part.prepared)
 
 
 def load_state(part: Part, module: ModuleType, item: Item, scratch: dict[str, Any], where: str) -> None:

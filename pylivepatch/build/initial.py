@@ -53,8 +53,8 @@ def kind_of(value: ast.expr | None) -> str:
 
 
 def value_of(statement: ast.stmt, name: str) -> ast.expr | None:
-    """What a statement sets the attribute ``name`` to: of ``self.a, self.b = 1, 2`` its part; ``None`` where that cannot
-    be seen.
+    """What a statement sets the attribute ``name`` to, its part of ``self.a, self.b = 1, 2``; ``None`` where that
+    cannot be seen.
     """
     match statement:
         case ast.Assign(targets=targets, value=value):
