@@ -21,12 +21,11 @@ def check_computed(context: Context, cls: Class, item: Item, difference: str) ->
     keeps it, the patch lets instances forget it.
     """
     world = context.world
-    if any(uses.has_attribute(item.name) for uses in (*world.old.modules.values(), *world.new.modules.values())):
-        return True
+    named = any(uses.has_attribute(item.name) for uses in (*world.old.modules.values(), *world.new.modules.values()))
     classes = world.old.classes
     for one in (cls, *classes.ancestors(cls), *classes.descendants(cls)):
         if one.computed_lookups:
-            if _forget(context, cls, item):
+            if _forget(context, cls, item) or named:
                 return True
             path = world.old.modules[one.symbol[0]].source.path
             return not context.report.refused(

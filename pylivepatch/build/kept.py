@@ -14,7 +14,7 @@ from pylivepatch.build.classes import Class
 from pylivepatch.build.memos import Memo, filled_by, memo_of
 from pylivepatch.build.names import Unsafe
 from pylivepatch.build.nodes import walk
-from pylivepatch.build.remade import Remade, may_be
+from pylivepatch.build.remade import Remade, check_asks, may_be
 from pylivepatch.build.scope import FunctionNode
 from pylivepatch.build.stores import instance_name
 from pylivepatch.build.world import Version
@@ -81,6 +81,11 @@ class _Flow:
                             if id(node) not in known:
                                 raise Unsafe(f"{uses.source.path}:{node.lineno}")
                             yield self._method_around(module, node)[1].name
+                    case ast.Name(id="vars"):
+                        raise Unsafe(f"{uses.source.path}:{node.lineno}")  # would show both versions' memos
+                    case ast.Attribute(value=base, attr="__dict__"):
+                        if not (isinstance(base, ast.Name) and base.id == "self"):  # the family's own: below
+                            raise Unsafe(f"{uses.source.path}:{node.lineno}")
         for one in self._family:
             for node in walk(one.node):
                 match node:
@@ -158,6 +163,7 @@ class _Flow:
         call = parents[id(reader)]
         if not (isinstance(reader, ast.Attribute) and isinstance(call, ast.Call) and call.func is reader):
             raise Unsafe(f"line {getattr(node, 'lineno', 0)}")
+        check_asks(reader.attr)
         statement: ast.AST = call
         while not isinstance(statement, ast.stmt):
             statement = parents[id(statement)]

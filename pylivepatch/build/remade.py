@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from pylivepatch.build.classes import Class, Symbol
 from pylivepatch.build.names import Unsafe, shown
+from pylivepatch.build.nodes import walk
 from pylivepatch.build.pure import is_text_or_container_method
 from pylivepatch.build.scope import FunctionNode
 from pylivepatch.build.stores import instance_name
@@ -26,6 +27,11 @@ _KNOWN = frozenset({"re.compile", "re.escape", "re.Scanner"})
 _PLAIN_BASES = frozenset({"object", "re.Scanner"})
 _ACTS = frozenset({"__new__", "__setattr__", "__getattribute__", "__getattr__", "__del__", "__init_subclass__"})
 _GROW = frozenset({"append", "extend", "add", "update", "insert", "setdefault"})
+_CHANGES = _GROW | frozenset(
+    {"pop", "popitem", "popleft", "remove", "discard", "clear", "sort", "reverse", "appendleft", "extendleft", "rotate"}
+    | {"difference_update", "intersection_update", "symmetric_difference_update", "subtract", "put", "write", "send"}
+    | {"__setitem__", "__delitem__", "__setattr__", "__delattr__", "__next__", "__init__", "__iadd__", "__ior__"}
+)
 _PARTS = (
     ast.Constant | ast.Name | ast.BinOp | ast.UnaryOp | ast.BoolOp | ast.Compare | ast.IfExp | ast.Tuple | ast.List
     | ast.Set | ast.Dict | ast.Subscript | ast.Slice | ast.Starred | ast.JoinedStr | ast.FormattedValue | ast.keyword
@@ -86,6 +92,9 @@ class Remade:
         for base in cls.bases:
             self.check_class(base)
         init = cls.defines.get("__init__")
+        for item in cls.items:
+            if item.kind == "function" and item is not init:
+                _check_stays(item.function)
         if init is not None:
             if init.kind != "function" or init.function.decorator_list:
                 raise Unsafe(f"{name}.__init__")
@@ -101,6 +110,26 @@ class Remade:
 
     def _is_stored(self, name: str) -> bool:
         return any(name in uses.stored for uses in self._version.modules.values())
+
+
+def check_asks(method: str) -> None:
+    """Raise :class:`Unsafe` where a method of this name may change its object."""
+    if method in _CHANGES:
+        raise Unsafe(f"{method}, which changes what was made")
+
+
+def _check_stays(function: FunctionNode) -> None:
+    """Raise :class:`Unsafe` where a method may change its object: one that was made again would not be like it."""
+    for node in walk(function):
+        match node:
+            case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
+                raise Unsafe(f"{function.name}, which sets {shown(node)}")
+            case ast.Global() | ast.Nonlocal() | ast.Name(id="setattr" | "delattr" | "next" | "vars"):
+                raise Unsafe(f"{function.name}, which may change its object")
+            case ast.Attribute(attr="__dict__"):
+                raise Unsafe(f"{function.name}, which may change its object")
+            case ast.Call(func=ast.Attribute(attr=name)):
+                check_asks(name)
 
 
 def may_be(text: ast.expr, name: str) -> bool:
@@ -283,10 +312,25 @@ class _Body:
                 return
         if isinstance(function, ast.Attribute) and is_text_or_container_method(function.attr):
             asks = bool(node.args) and not (isinstance(node.args[0], ast.Constant) and type(node.args[0].value) is bool)
-            if function.attr != "get" or asks:  # a queue's takes something out
+            if self._is_plain(function.value) and (function.attr != "get" or asks):  # a queue's takes something out
                 self._expression(function.value)
                 return
         raise Unsafe(shown(node))
+
+    def _is_plain(self, node: ast.expr) -> bool:
+        """Whether it is a text or container as far as can be seen, and no session, file or database with methods that
+        are called like theirs.
+        """
+        match node:
+            case ast.Name(id=name):
+                return name in self._local or self._version.is_data((self._cls.symbol[0], name))
+            case ast.Attribute(value=ast.Name(id=base), attr=name):
+                return bool(self._memo) and base == self._self and name == self._memo
+            case ast.Attribute():
+                return False
+            case ast.Call(func=ast.Attribute(value=value)):
+                return self._is_plain(value)
+        return True
 
     def _family(self) -> Iterator[Class]:
         yield from self._remade._family
