@@ -39,7 +39,7 @@ _DISTRUST = "no patch file is like this: do not load it, and get it again from w
 
 
 def write(patch: Patch, path: str | os.PathLike[str]) -> None:
-    """Write ``patch`` to ``path``, whole or not at all.
+    """Write ``patch`` to ``path``, whole or not at all; where that is no file (``/dev/null``), into what it is.
 
     Raises ``PatchFileError`` for a patch that a file cannot hold (one with live functions), and where the
     file cannot be written.
@@ -48,6 +48,9 @@ def write(patch: Patch, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     temporary = ""
     try:
+        if target.exists() and not target.is_file():  # a file would take the place of the device or pipe
+            target.write_bytes(data)
+            return
         handle, temporary = tempfile.mkstemp(prefix=target.name + ".", suffix=".tmp", dir=target.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import stat
 import struct
 import zipfile
@@ -131,6 +132,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(PatchFileError):
         patchfile.write(PATCH.replace(len, len), path)
     assert patchfile.read(path) == PATCH
+
+
+def test_a_pipe_gets_the_patch_and_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # the pipe holds what is written
+    try:
+        patchfile.write(PATCH, path)
+        assert os.read(reader, 1 << 16) == patchfile.dump(PATCH)
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(path.stat().st_mode)
 
 
 # --- broken files -------------------------------------------------------------------------------------------
