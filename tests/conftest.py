@@ -18,6 +18,7 @@ import pytest
 
 import pylivepatch
 from pylivepatch import journal
+from pylivepatch.errors import TransitionReversed
 from pylivepatch.transition.base import Transition
 
 PATIENCE = 20.0  # seconds until a test that waits for something gives up
@@ -129,6 +130,13 @@ class Held:
             assert dropped.wait(PATIENCE)
         finally:
             unsubscribe()
+
+    def reverse(self) -> None:
+        """Have it taken back, while the sitter stays."""
+        pylivepatch.reverse()
+        self._loader.join(PATIENCE)
+        with pytest.raises(TransitionReversed):
+            self.finish()
 
     def finish(self) -> pylivepatch.Applied:
         """Wait for the outcome; raises what the transition raised."""

@@ -181,5 +181,5 @@ def test_a_jump_between_any_two_lines_does_the_same(function: Any, anew: Any, ho
 @pytest.mark.filterwarnings("ignore:assigning None to:RuntimeWarning")
 def test_a_jump_to_the_def_line_is_one_call(hold: Any) -> None:
     """It runs the entry hook again, and takes what that had left on the stack off it."""
-    for stage in stages(lambda patch: hold(patch, timeout=0.5), (jumpy, jumpy_anew)):
+    for stage in stages(hold, (jumpy, jumpy_anew)):
         assert jump(jumpy, 1, 0)[0][0] == stage.version

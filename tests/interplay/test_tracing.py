@@ -128,7 +128,7 @@ def test_an_exit_that_no_hook_can_see_is_counted(hold: Any) -> None:
         return tracer
 
     original = weakref.ref(numbers.__code__)
-    held = hold(Patch("interplay").replace(numbers, numbers_anew), timeout=0.5, gate=None)
+    held = hold(Patch("interplay").replace(numbers, numbers_anew), gate=None)
     sys.settrace(tracer)
     try:
         with pytest.raises(Stop):
