@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
@@ -15,6 +15,14 @@ from pylivepatch.build.source import is_plain
 
 Store = tuple[FunctionNode, ast.stmt]
 """A method, and the statement in it that binds an attribute of ``self``."""
+
+
+_KINDS = frozenset(
+    {"Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event", "Barrier", "Queue", "LifoQueue"}
+    | {"SimpleQueue", "PriorityQueue", "deque", "OrderedDict", "defaultdict", "Counter", "StringIO", "BytesIO"}
+    | {"WeakSet", "WeakKeyDictionary", "WeakValueDictionary"}
+)
+"""Classes of the standard library whose objects do not stand for each other: a lock that is taken twice hangs."""
 
 
 class Stays(NamedTuple):
@@ -49,6 +57,8 @@ def kind_of(value: ast.expr | None) -> str:
             return type(display).__name__.lower()
         case ast.Call(func=ast.Name(id="list" | "dict" | "set" | "tuple" as name), args=[]):
             return name
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _KINDS:
+            return name
     return ""
 
 
@@ -61,6 +71,8 @@ def value_of(statement: ast.stmt, name: str) -> ast.expr | None:
             found = [_part_for(target, value, name) for target in targets if _names(target, name)]
             return found[0] if len(found) == 1 else None
         case ast.AnnAssign(value=value):
+            return value
+        case ast.Expr(value=ast.Call(func=ast.Name(id="setattr"), args=[_, _, value])):
             return value
     return None
 
@@ -102,6 +114,23 @@ def another_literal(before: list[ast.expr | None], after: list[ast.expr | None])
     """Whether a literal is among what only one of the two has."""
     old, new = ({ast.dump(one): one for one in values if one is not None} for values in (before, after))
     return any(is_literal((old | new)[text]) for text in old.keys() ^ new.keys())
+
+
+def is_other_call(
+    old: ast.ClassDef, new: ast.ClassDef, before: list[ast.expr | None], after: list[ast.expr | None]
+) -> bool:
+    """Whether an attribute is made of something else now, which is the same for each instance: ``re.compile("…")``."""
+    match before, after, constructor_of(old), constructor_of(new):
+        case [ast.Call() as was], [ast.Call() as now], ast.FunctionDef() as first, ast.FunctionDef() as second:
+            own = {one.arg for init in (first, second) for one in walk(init.args) if isinstance(one, ast.arg)}
+            own |= {node.id for init in (first, second) for node in walk(init) if _is_bound(node)}
+            names = {node.id for one in (was, now) for node in walk(one) if isinstance(node, ast.Name)}
+            return not same_tree(was, now) and names.isdisjoint(own)
+    return False
+
+
+def _is_bound(node: ast.AST) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
 def sets(made: list[ast.expr | None]) -> str:

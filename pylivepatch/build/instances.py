@@ -21,6 +21,7 @@ from pylivepatch.build.initial import (
     Store,
     another_literal,
     defaults_of,
+    is_other_call,
     kind_of,
     made_by_init,
     other_default,
@@ -87,7 +88,7 @@ def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) ->
             else:
                 what = f"its attribute {default}; instances that exist keep what was made of the old one"
                 stay.append(Stays(name, stores, what, before[name]))
-        elif another_literal(made_by_init(name, before[name], None), made):
+        elif another_literal(was := made_by_init(name, before[name], None), made) or is_other_call(old, new, was, made):
             what = f"__init__ {sets(made)}; instances that exist keep what they have"
             stay.append(Stays(name, stores, what, before[name]))
     return stay

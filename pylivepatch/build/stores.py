@@ -16,9 +16,21 @@ def stores_of(node: ast.ClassDef) -> dict[str, list[Store]]:
     for item in items_of(node.body):
         if item.kind != "function" or item.typing_only or not instance_name(item.function):
             continue
-        for statement, name in _stored(item.function.body, instance_name(item.function)):
-            found.setdefault(name, []).append((item.function, statement))
+        for own in _made_by_new(item.function) or [instance_name(item.function)]:
+            for statement, name in _stored(item.function.body, own):
+                found.setdefault(name, []).append((item.function, statement))
     return found
+
+
+def _made_by_new(function: FunctionNode) -> list[str]:
+    """What ``__new__`` calls the instance that it makes: ``one = super().__new__(cls)``."""
+    return [
+        node.targets[0].id
+        for node in (walk(function) if function.name == "__new__" else ())
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if isinstance(node.value, ast.Call)
+        if isinstance(node.value.func, ast.Attribute) and node.value.func.attr == "__new__"
+    ]
 
 
 def counted_by(old: ast.ClassDef, new: ast.ClassDef) -> dict[str, list[Store]]:
@@ -101,6 +113,13 @@ def targets_of(statement: ast.stmt, self_name: str) -> Iterator[str]:
             roots = [target]
         case ast.With(items=items) | ast.AsyncWith(items=items):
             roots = [entry.optional_vars for entry in items if entry.optional_vars is not None]
+        case ast.Expr(value=ast.Call(func=function, args=args, keywords=keywords)):
+            match function, args:
+                case ast.Name(id="setattr"), [ast.Name(id=base), ast.Constant(value=str(name)), _] if base == self_name:
+                    yield name
+                case ast.Attribute(value=whole, attr="update"), _ if _is_dict_of(whole, self_name):
+                    yield from (one.arg for one in keywords if one.arg)
+            return
         case _:
             return
     for root in roots:
@@ -108,6 +127,15 @@ def targets_of(statement: ast.stmt, self_name: str) -> Iterator[str]:
             match node:
                 case ast.Attribute(value=ast.Name(id=base), attr=name, ctx=ast.Store()) if base == self_name:
                     yield name
+                case ast.Subscript(value=whole, slice=ast.Constant(value=str(name))) if _is_dict_of(whole, self_name):
+                    yield name
+
+
+def _is_dict_of(node: ast.expr, self_name: str) -> bool:
+    match node:
+        case ast.Attribute(value=ast.Name(id=base), attr="__dict__"):
+            return base == self_name
+    return False
 
 
 def self_attribute(node: ast.stmt, self_name: str) -> str:
