@@ -71,7 +71,7 @@ WORDS: dict[str, tuple[str, str, str, list[str]]] = {
     "PLP261": (OLD, NEW, ":SIZE", ["PLP212 applied"]),
     "PLP262": ("N = 0\nfor N in range(3): pass\n", "N = 1\nfor N in range(3): pass\n", ":N", ["PLP212 applied"]),
     "PLP264": ("X = 3\ndef f(): return 1\n", "def f(): return X\n", ":X", ["PLP210 applied"]),
-    "PLP265": ("def f(): return [1]\nX = f()\n", "def f(): return [2]\nX = f()\n", ":f", ["PLP210 applied"]),
+    "PLP265": ("def f(n): return [n]\nX = f(1)\n", "def f(n): return [n, n]\nX = f(1)\n", ":f", ["PLP210 applied"]),
     "PLP273": (
         "from io import StringIO\ndef f(): return 1\n",
         "def f(): return StringIO\n",
