@@ -52,6 +52,7 @@ def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) ->
     :func:`tell_what_stays`, when the functions have been looked at.
     """
     stay: list[Stays] = []
+    _tell_of_hashes(context, old, new)
     before, after, counted = stores_of(old), stores_of(new), counted_by(old, new)
     for base in _new_bases(context):
         after = {**stores_of(base), **after}
@@ -92,6 +93,21 @@ def compare_instances(context: Context, old: ast.ClassDef, new: ast.ClassDef) ->
             what = f"__init__ {sets(made)}; instances that exist keep what they have"
             stay.append(Stays(name, stores, what, before[name]))
     return stay
+
+
+def _tell_of_hashes(context: Context, old: ast.ClassDef, new: ast.ClassDef) -> None:
+    """A dict or set goes on with the hash that an object had when it was put there."""
+    was, now = (next((item for item in items_of(node.body) if item.name == "__hash__"), None) for node in (old, new))
+    if now is None and was is None:
+        return
+    if now is None or was is None or not same_tree(was.node, now.node):
+        context.report.note(
+            codes.MAY_BE_STALE,
+            context.symbol("__hash__"),
+            "dicts and sets do not find again the objects that they have by now, where their hash is another one",
+            old_line=was.line if was is not None else 0,
+            new_line=now.line if now is not None else 0,
+        )
 
 
 def only_adds_defaults(context: Context, old: FunctionNode, new: FunctionNode) -> bool:
