@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pylivepatch.build import codes
+from pylivepatch.build.constructed import Made, made_by_word, tell_what_is_made_of
 from pylivepatch.build.context import Ambiguous, Context, Root, bound_in
 from pylivepatch.build.displays import annotations_display, keyword_defaults, positional_defaults
 from pylivepatch.build.machinery import check_changed_attribute
@@ -36,6 +37,7 @@ def follow_values(contexts: Mapping[str, Context]) -> None:
     """Carry what has to follow the changed values, or refuse those that cannot be followed."""
     roots = [root for context in contexts.values() for root in context.roots]
     changed = {(root.context.module, root.change.target) for root in roots}
+    made: dict[str, dict[str, list[Made]]] = {}
     for root in roots:
         chain = _Chain(root, changed)
         chain.run()
@@ -43,6 +45,10 @@ def follow_values(contexts: Mapping[str, Context]) -> None:
         if not chain.places or not (is_version or _refuse(root, chain.places)):
             for context, change, code, symbol, message, line in chain.planned:
                 _carry(context, change, code, symbol, message, line)
+            module = root.context.module
+            if module not in made:
+                made[module] = made_by_word(root.context.new.items)
+            tell_what_is_made_of(root, made[module])
             continue
         _withdraw(root)
         if is_version:
