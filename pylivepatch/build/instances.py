@@ -100,6 +100,8 @@ def _tell_of_hashes(context: Context, old: ast.ClassDef, new: ast.ClassDef) -> N
     was, now = (next((item for item in items_of(node.body) if item.name == "__hash__"), None) for node in (old, new))
     if now is None and was is None:
         return
+    if was is None and any(item.name == "__eq__" for item in items_of(old.body)):
+        return  # they had none, and are in no dict
     if now is None or was is None or not same_tree(was.node, now.node):
         context.report.note(
             codes.MAY_BE_STALE,
