@@ -432,7 +432,8 @@ def forcing(kind: str) -> Iterator[None]:
 @contextlib.contextmanager
 def failing(owner: type, name: str, *, late: bool) -> Iterator[None]:
     """The engine's own step fails once, at its beginning or, if ``late``, when it has done its work."""
-    real = owner.__dict__[name]
+    owner = next(cls for cls in owner.__mro__ if name in vars(cls))
+    real = vars(owner)[name]
     failed: list[bool] = []
 
     def step(self: Any, *arguments: Any, **keywords: Any) -> Any:
