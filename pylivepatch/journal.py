@@ -134,7 +134,8 @@ def under_way() -> Undertaking | None:
 
 def settle() -> None:
     """End what was cut off, if anything was."""
-    if all(u.is_executing() for u in tuple(_undertakings)):
+    # One that ends by itself at this moment is taken out before its frame ends: it is looked for second.
+    if not any(not u.is_executing() and u in _undertakings for u in tuple(_undertakings)):
         return
     with suppress(TargetBusy):  # whoever has the turn has done it
         perform("settling", lambda mine: None)

@@ -132,3 +132,20 @@ def test_nothing_is_left_for_the_collector() -> None:
         assert begin()() is None
     finally:
         gc.enable()
+
+
+def test_nothing_is_settled_where_an_undertaking_ends_by_itself_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves the journal, then its frame ends. Taken for one that was cut off, it kept others from loading."""
+
+    class Ends(Undertaking):
+        def is_executing(self) -> bool:
+            journal._undertakings.remove(self)
+            return False
+
+    def perform(what: str, *arguments: object) -> None:
+        raise AssertionError(what)
+
+    monkeypatch.setattr(journal, "perform", perform)
+    journal._undertakings.append(Ends("a load that ends now", journal.PATCHES, None))
+    journal.settle()
+    assert journal.under_way() is None

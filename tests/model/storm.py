@@ -164,11 +164,11 @@ def _hooks(old: str, new: str) -> None:
 
 
 def count_up_from_zero() -> None:
-    _hooks("if not (token := 1j()): return 4j", "(token := 1j())")
+    _hooks("if not ((token := 1j()) and in_use): return 4j", "(token := 1j())")
 
 
 def count_down_before_the_body() -> None:
-    _hooks("if not (token := 1j()): return 4j", "if not 1j(): return 7j\n    (token := None)")
+    _hooks("if not ((token := 1j()) and in_use): return 4j", "if not 1j(): return 7j\n    (token := None)")
 
 
 def exceptions_uncounted() -> None:
@@ -303,7 +303,9 @@ class Storm:
 def main(mutant: str, seconds: float) -> None:
     Transition.fast_path = False
     if mutant not in UNBROKEN:
-        Transition.check_hooks = lambda self: None  # type: ignore[method-assign]  # the engine would refuse most of these
+        # The engine would refuse most of these, or mend what came of them.
+        Transition.check_hooks = lambda self: None  # type: ignore[method-assign]
+        Transition._make_good = lambda self: None  # type: ignore[method-assign]
     MUTANTS[mutant]()
     sys.setswitchinterval(1e-5)
     with tempfile.TemporaryDirectory() as folder:
