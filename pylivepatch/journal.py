@@ -134,11 +134,16 @@ def under_way() -> Undertaking | None:
 
 def settle() -> None:
     """End what was cut off, if anything was."""
-    # One that ends by itself at this moment is taken out before its frame ends: it is looked for second.
-    if not any(not u.is_executing() and u in _undertakings for u in tuple(_undertakings)):
+    if not _cut_off():
         return
     with suppress(TargetBusy):  # whoever has the turn has done it
         perform("settling", lambda mine: None)
+
+
+def _cut_off() -> list[Undertaking]:
+    """Those whose frame has ended before they did."""
+    # One that ends by itself at this moment is taken out before its frame ends: it is looked for second.
+    return [u for u in tuple(_undertakings) if not u.is_executing() and u in _undertakings]
 
 
 def _before_fork() -> None:
@@ -180,8 +185,8 @@ def _take_turn(mine: Undertaking, patience: float) -> None:
             )
         time.sleep(0.001)
     if mine.queue == PATCHES:  # one at a time, as each step is to be taken once
-        for cut_off in [u for u in tuple(_undertakings) if not u.is_executing()]:
-            _end(cut_off)
+        for undertaking in _cut_off():
+            _end(undertaking)
 
 
 def _before(mine: Undertaking) -> Undertaking | None:

@@ -19,7 +19,7 @@ from typing import Any
 from pylivepatch import events
 from pylivepatch.activeness import holders
 from pylivepatch.activeness.accounts import Accounts
-from pylivepatch.activeness.pace import paced
+from pylivepatch.activeness.pace import give_way, paced
 from pylivepatch.commit import (
     calls,
     once,
@@ -37,7 +37,6 @@ from pylivepatch.errors import (
     TransitionReversed,
 )
 from pylivepatch.transition.held import Held
-from pylivepatch.transition.hooked import give_way
 from pylivepatch.transition.insist import insist
 from pylivepatch.transition.lingering import prune
 from pylivepatch.transition.stages import State

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from operator import call
@@ -10,6 +9,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from pylivepatch.activeness.accounts import Accounts
+from pylivepatch.activeness.pace import give_way
 from pylivepatch.activeness.references import Version, version_of
 from pylivepatch.commit import at_once, note, set_code, set_codes
 from pylivepatch.transition import lingering
@@ -120,8 +120,3 @@ class Hooked(Stages):
                 lingering.LINGERING.append((old if old_goes_on else None, version_of(born)))
             del born
         self._born_trampolines.clear()
-
-
-def give_way() -> None:
-    """Let other threads run: they would have to wait for the switch interval otherwise."""
-    time.sleep(0)
