@@ -51,15 +51,14 @@ def on_all(work: Callable[[_T], _R], items: Sequence[_T], meanwhile: Callable[[]
     What ``work`` gives must be picklable, and ``work`` without effects: it may be done twice. Raises what one of them
     raises.
     """
-    done = by_workers(work, items, meanwhile)
+    done = _by_workers(work, items, meanwhile) if len(items) > 1 else None
     return done if done is not None else ([work(item) for item in items], meanwhile())
 
 
-def by_workers(
-    work: Callable[[_T], _R], items: Sequence[_T], meanwhile: Callable[[], _Other]
-) -> tuple[list[_R], _Other] | None:
-    """The same, but ``None`` where it is for one core, or one of them raised something: nothing is done here again."""
-    return _by_workers(work, items, meanwhile) if len(items) > 1 else None
+def by_workers(work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R] | None:
+    """``work`` on each item, but ``None`` where it is for one core, or raised something: nothing is done here again."""
+    done = _by_workers(work, items, lambda: None) if len(items) > 1 else None
+    return done[0] if done is not None else None
 
 
 def aside(work: Callable[[], _R]) -> tuple[_R] | None:

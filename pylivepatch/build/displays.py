@@ -6,11 +6,7 @@ import ast
 
 from pylivepatch.build import codes
 from pylivepatch.build.context import Context
-from pylivepatch.build.names import (
-    Unsafe,
-    check_annotation,
-    mangle,
-)
+from pylivepatch.build.names import Unsafe, check_annotation, mangle
 from pylivepatch.build.scope import FunctionNode, Item, first_line
 from pylivepatch.build.uses import Uses, annotations_of
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pylivepatch.build.classes import Class
 from pylivepatch.build.memos import Memo, filled_by, memo_of
 from pylivepatch.build.names import Unsafe
-from pylivepatch.build.nodes import walk
+from pylivepatch.build.nodes import parents_in, walk
 from pylivepatch.build.remade import Remade, check_asks, may_be
 from pylivepatch.build.scope import FunctionNode
 from pylivepatch.build.stores import instance_name
@@ -109,7 +109,7 @@ class _Flow:
     def _parents(self, module: str) -> dict[int, ast.AST]:
         tree = self._version.modules[module].source.tree
         if module not in self._around:
-            self._around[module] = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+            self._around[module] = parents_in(tree)
         return self._around[module]
 
     def _mentions(self, method: str) -> Iterator[tuple[str, ast.Attribute]]:

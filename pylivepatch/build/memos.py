@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pylivepatch.build.classes import Class
 from pylivepatch.build.names import Unsafe, is_private
-from pylivepatch.build.nodes import walk
+from pylivepatch.build.nodes import parents_in, walk
 from pylivepatch.build.remade import Remade
 from pylivepatch.build.same import same_tree
 from pylivepatch.build.scope import FunctionNode
@@ -112,7 +112,7 @@ class _Filler:
 
     def __init__(self, function: FunctionNode, name: str) -> None:
         self._function, self._name, self._own = function, name, instance_name(function)
-        self._parents = {id(child): node for node in ast.walk(function) for child in ast.iter_child_nodes(node)}
+        self._parents = parents_in(function)
 
     def check(self) -> None:
         if any(isinstance(node, ast.Lambda | FunctionNode | ast.Yield | ast.YieldFrom) for node in self._inner()):

@@ -37,3 +37,8 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
         node = queue.popleft()
         queue.extend(children(node))
         yield node
+
+
+def parents_in(tree: ast.AST) -> dict[int, ast.AST]:
+    """The id of each node below ``tree`` → the node that it is a part of."""
+    return {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}

@@ -37,10 +37,10 @@ def compare_on_all(contexts: Mapping[str, Context], names: Sequence[str], compar
     _read_on_all(contexts, names)
     if sum(len(contexts[name].new.source.text) for name in names) < WORTH_COMPARING:
         return False
-    done = cores.by_workers(lambda name: _compared(contexts[name], compare), names, lambda: None)
+    done = cores.by_workers(lambda name: _compared(contexts[name], compare), names)
     if done is None:
         return False
-    for name, one in zip(names, done[0], strict=True):
+    for name, one in zip(names, done, strict=True):
         one.add_to(contexts[name])
     return True
 
@@ -81,9 +81,9 @@ def _read_on_all(contexts: Mapping[str, Context], names: Sequence[str]) -> None:
     if sum(len(world.new.modules[module].source.text) for module in modules) < WORTH_READING:
         return
     world.new.prepare()  # once, for all workers
-    done = cores.by_workers(world.reach.packed, modules, lambda: None)
+    done = cores.by_workers(world.reach.packed, modules)
     if done is not None:
-        for module, packed in zip(modules, done[0], strict=True):
+        for module, packed in zip(modules, done, strict=True):
             world.reach.unpack(module, packed)
 
 

@@ -179,7 +179,7 @@ def work(item):
     return bytes(300_000)
 cores.on_all(len, "ab", lambda: 1)  # on some systems ctypes holds libffi open
 before = sorted(os.listdir("/proc/self/fd"))
-print(cores.by_workers(work, range(400), lambda: 1))
+print(cores.by_workers(work, range(400)))
 try:
     cores.on_all(work, range(400), lambda: 1)
 except ValueError as error:
