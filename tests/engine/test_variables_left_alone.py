@@ -29,7 +29,10 @@ def load_in_vain() -> None:
         pylivepatch.load(Patch("in-vain").replace(counting, counting_anew), timeout=0.01)
 
 
-def test_what_a_caller_lets_go_of_after_a_load_is_gone() -> None:
+@pytest.mark.parametrize("saves", [False, True])
+def test_what_a_caller_lets_go_of_after_a_load_is_gone(saves: bool) -> None:
+    """Also where the load found code that it keeps in a variable."""
+    saved = counting.__code__ if saves else None
     holder = counting()
     next(holder)
     load_in_vain()
@@ -37,18 +40,7 @@ def test_what_a_caller_lets_go_of_after_a_load_is_gone() -> None:
     holder.close()
     del holder
     assert gone() is None
-
-
-def test_what_a_caller_lets_go_of_after_a_load_that_found_saved_code_is_gone() -> None:
-    saved = counting.__code__
-    holder = counting()
-    next(holder)
-    load_in_vain()
-    gone = weakref.ref(holder)
-    holder.close()
-    del holder
-    assert gone() is None
-    assert saved is counting.__code__
+    assert saved is (counting.__code__ if saves else None)
 
 
 def test_a_caller_of_status_does_not_hold_the_transition_by_what_it_let_go_of() -> None:
